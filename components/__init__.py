@@ -1,0 +1,1 @@
+"""Pulumi ComponentResources of a testbed, one concern a file."""

@@ -1,0 +1,1 @@
+"""A testbed on one machine."""

@@ -1,0 +1,1 @@
+"""CrossGuard policies of a testbed, one rule a file."""

@@ -1,0 +1,142 @@
+"""The argv of every process a testbed declares, in one place.
+
+Flower's flags change with almost every minor release, so ``workloads/tests`` parses each of these with the
+installed Flower's own parsers and with the P3-VC's. Flags are those of Flower 1.41 (``flwr/supercore/cli``,
+``flwr/server/app.py``, ``flwr/supernode/cli``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+
+from testbed import contract as c
+
+
+@dataclass(frozen=True)
+class Release:
+    """The parameters of one P3-VC release: everything that decides what is spent and what comes out."""
+
+    client: str
+    dataset: str
+    epsilon: Decimal
+    mechanism: str
+    block: int
+    neighbourhood: int
+    labels: str  # public | private
+    label_epsilon: Decimal | None
+    partition: tuple[int, int] | None  # (index from 0, count)
+    partitioner: str  # iid | dirichlet | none
+    alpha: float
+    seed: int
+    format: str
+    number: int  # raised to release again
+
+    @property
+    def claim(self) -> str:
+        """Idempotent claim id: the same parameters are the same claim and are charged once."""
+        text = json.dumps(asdict(self), sort_keys=True, default=str)
+        return f"{self.client}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+
+    @property
+    def total_epsilon(self) -> Decimal:
+        """Everything the release spends: features and, when they are private, labels."""
+        return self.epsilon + (self.label_epsilon or Decimal(0))
+
+
+def p3vc_register(budget: Decimal, composition: str, delta: Decimal | None) -> list[str]:
+    """Register the raw dataset in its ledger; repeating it with the same terms changes nothing."""
+    argv = ["p3vc", "register", "--data", c.MOUNT_RAW, "--ledger", c.MOUNT_LEDGER]
+    argv += ["--budget", str(budget), "--composition", composition]
+    return argv + (["--delta", str(delta)] if delta is not None else [])
+
+
+def p3vc_release(release: Release) -> list[str]:
+    """Release the raw dataset, or one partition of it, into the private volume."""
+    argv = ["p3vc", "release", "--data", c.MOUNT_RAW, "--out", c.MOUNT_PRIVATE, "--ledger", c.MOUNT_LEDGER]
+    argv += ["--claim", release.claim, "--epsilon", str(release.epsilon), "--mechanism", release.mechanism]
+    argv += ["--block", str(release.block), "--neighbourhood", str(release.neighbourhood)]
+    argv += ["--labels", release.labels, "--format", release.format]
+    if release.label_epsilon is not None:
+        argv += ["--label-epsilon", str(release.label_epsilon)]
+    if release.partition is not None:
+        index, count = release.partition
+        argv += ["--partition", f"{index}/{count}", "--partitioner", release.partitioner]
+        argv += ["--alpha", repr(release.alpha), "--seed", str(release.seed)]
+    return [*argv, "--termination-log", c.TERMINATION_LOG]
+
+
+def p3vc_verify(claim: str) -> list[str]:
+    """Succeed only if the private volume holds the complete release of ``claim``."""
+    return ["p3vc", "verify", "--release", c.MOUNT_PRIVATE, "--claim", claim]
+
+
+def superlink(port: int) -> list[str]:
+    """Start the SuperLink: TLS, SuperNode authentication, state on the volume, apps in the SuperExec's container."""
+    return [
+        *("flower-superlink", "--host", "0.0.0.0", "--port", str(port)),  # noqa: S104 - port security guards each NIC
+        *("--isolation", "process", "--database", f"{c.MOUNT_STATE}/superlink.db"),
+        *("--ssl-certfile", f"{c.MOUNT_TLS}/tls.crt", "--ssl-keyfile", f"{c.MOUNT_TLS}/tls.key"),
+        *("--ssl-ca-certfile", f"{c.MOUNT_CA}/ca.crt"),
+        "--enable-supernode-auth",
+        *("--superexec-auth-secret-file", f"{c.MOUNT_SUPEREXEC}/secret"),
+        "--disable-runtime-dependency-installation",
+        *("--health-server-address", f"127.0.0.1:{c.PORT_HEALTH}"),
+    ]
+
+
+def server_superexec(port: int) -> list[str]:
+    """Start the executor of ServerApps beside the SuperLink."""
+    return [
+        *("flower-superexec", "--runtime-api-address", f"127.0.0.1:{port}"),
+        *("--root-certificates", f"{c.MOUNT_CA}/ca.crt"),
+        *("--superexec-auth-secret-file", f"{c.MOUNT_SUPEREXEC}/secret"),
+    ]
+
+
+def supernode(superlink_address: str, client: str, slot: int) -> list[str]:
+    """Start a client's SuperNode towards the server's address on the client's own link (``host:port``)."""
+    node_config = f'client="{client}" slot={slot} data="{c.MOUNT_PRIVATE}"'
+    return [
+        *("flower-supernode", "--superlink", superlink_address),
+        *("--root-certificates", f"{c.MOUNT_CA}/ca.crt"),
+        *("--auth-supernode-private-key", f"{c.MOUNT_KEY}/id"),
+        *("--node-config", node_config, "--isolation", "process"),
+        *("--host", "127.0.0.1", "--port", str(c.PORT_SUPERNODE_RUNTIME)),
+        *("--superexec-auth-secret-file", f"{c.MOUNT_SUPEREXEC}/secret"),
+        *("--health-server-address", f"127.0.0.1:{c.PORT_HEALTH}"),
+    ]
+
+
+def client_superexec() -> list[str]:
+    """Start the executor of ClientApps beside the SuperNode."""
+    return [
+        *("flower-superexec", "--insecure"),  # loopback inside the pod only
+        *("--runtime-api-address", f"127.0.0.1:{c.PORT_SUPERNODE_RUNTIME}"),
+        *("--superexec-auth-secret-file", f"{c.MOUNT_SUPEREXEC}/secret"),
+    ]
+
+
+def probe() -> list[str]:
+    """Exec probe of a SuperLink or SuperNode container: the gRPC health service on the pod's loopback."""
+    return ["federation", "probe", "--address", f"127.0.0.1:{c.PORT_HEALTH}"]
+
+
+def run(superlink_address: str, config: dict[str, str | int | float], clients: list[str]) -> list[str]:
+    """Register the clients' SuperNodes, wait until they are online, run the app, and record its results.
+
+    Args:
+        superlink_address: ``host:port`` of the Control API.
+        config: the app's run configuration, keys as in ``workloads/federation/pyproject.toml``.
+        clients: ids whose ``<id>.pub`` is under the public-keys mount.
+    """
+    argv = ["federation", "run", "--superlink", superlink_address]
+    argv += ["--root-certificates", f"{c.MOUNT_CA}/ca.crt", "--public-keys", c.MOUNT_PUBLIC_KEYS]
+    argv += ["--results", c.MOUNT_RESULTS, "--termination-log", c.TERMINATION_LOG]
+    for client in clients:
+        argv += ["--client", client]
+    for key, value in sorted(config.items()):
+        argv += ["--config", f"{key}={json.dumps(value)}"]
+    return argv

@@ -1,0 +1,181 @@
+"""Checks that need more than one section of the configuration."""
+
+from __future__ import annotations
+
+from collections import Counter
+from ipaddress import IPv4Network
+
+from testbed import addressing, placement
+from testbed.errors import Problem
+from testbed.spec import Client, Testbed
+
+
+def check(spec: Testbed, prefix: str = "") -> list[Problem]:
+    """Return everything that contradicts itself in ``spec``; empty when it can be built."""
+    problems = [*_nodes(spec), *_placement(spec)]
+    if not problems:  # the rest needs resolvable clients
+        problems += [*_clients(spec), *_network(spec), *_capacity_of_nodes(spec), *_privacy(spec)]
+    return [Problem(prefix + p.key, p.value, p.advice) for p in problems]
+
+
+def _node_names(spec: Testbed) -> str:
+    return ", ".join(n.name for n in spec.nodes)
+
+
+def _nodes(spec: Testbed) -> list[Problem]:
+    problems = []
+    for name, times in Counter(n.name.lower() for n in spec.nodes).items():
+        if times > 1:
+            problems.append(Problem("nodes", f"{name!r} {times} times", "give every node a name of its own"))
+    if spec.server.node not in {n.name for n in spec.nodes}:
+        problems.append(Problem("server.node", repr(spec.server.node), f"no such node; nodes are {_node_names(spec)}"))
+    return problems
+
+
+def _placement(spec: Testbed) -> list[Problem]:
+    chosen, names = spec.clients, {n.name for n in spec.nodes}
+    if chosen.list and chosen.num_clients is not None:
+        return [Problem("clients", "num_clients and list", "give one of the two")]
+    if not chosen.list and chosen.num_clients is None and not isinstance(chosen.placement, dict):
+        return [Problem("clients", "empty", "give num_clients, or a list of clients")]
+    if isinstance(chosen.placement, dict):
+        problems = [
+            Problem(f"clients.placement.{name}", repr(name), f"no such node; nodes are {_node_names(spec)}")
+            for name in chosen.placement
+            if name not in names
+        ]
+        total = sum(chosen.placement.values())
+        if chosen.num_clients is not None and total != chosen.num_clients:
+            problems.append(
+                Problem(
+                    "clients.num_clients",
+                    str(chosen.num_clients),
+                    f"the placement places {total}; make them equal",
+                )
+            )
+        return problems
+    if not chosen.list and all(n.role == "control-plane" for n in spec.nodes):
+        return [Problem("nodes", "control-plane only", "add a node of role cloud or edge to place clients on")]
+    return [
+        Problem(f"clients.list[{i}].node", repr(client.node), f"no such node; nodes are {_node_names(spec)}")
+        for i, client in enumerate(chosen.list)
+        if client.node not in names
+    ]
+
+
+def _clients(spec: Testbed) -> list[Problem]:
+    clients = placement.clients(spec)
+    problems: list[Problem] = []
+    for field, values in (("id", [c.id for c in clients]), ("slot", [c.slot for c in clients])):
+        for value, times in Counter(map(str, values)).items():
+            if times > 1:
+                problems.append(
+                    Problem(f"clients.list.{field}", f"{value!r} {times} times", f"every {field} is used once")
+                )
+    problems += [
+        Problem(
+            "clients",
+            f"client {c.id!r} on slot {c.slot}",
+            f"beyond capacity {spec.capacity}; raise kubeflower:capacity (restarts the server once) or free a slot",
+        )
+        for c in clients
+        if c.slot > spec.capacity
+    ]
+    roles = {n.name: n.role for n in spec.nodes}
+    if spec.isolation != "client":
+        problems += [
+            Problem("clients", f"client {c.id!r} on node {c.node!r}", "a control-plane node has no client network")
+            for c in clients
+            if roles[c.node] == "control-plane"
+        ]
+    return problems
+
+
+def _network(spec: Testbed) -> list[Problem]:
+    net, problems = spec.network, []
+    ranges: list[tuple[str, IPv4Network]] = [("network.server", net.server), ("network.clients", net.clients)]
+    ranges += [(f"network.reserved[{i}]", r) for i, r in enumerate(net.reserved)]
+    for i, (key, one) in enumerate(ranges):
+        for other_key, other in ranges[i + 1 :]:
+            if one.overlaps(other) and not (key.startswith("network.reserved")):
+                problems.append(Problem(key, str(one), f"overlaps {other_key} {other}; choose disjoint ranges"))
+    needed = addressing.hosts_needed(spec)
+    if 2 ** (32 - net.prefix) < needed:
+        fit = 32 - (needed - 1).bit_length()
+        problems.append(
+            Problem(
+                "network.prefix",
+                f"/{net.prefix} holds {2 ** (32 - net.prefix)} addresses",
+                f"a client network needs {needed} (isolation {spec.isolation}, capacity {spec.capacity}); use /{fit} or larger",
+            )
+        )
+    count = len(placement.groups(spec))
+    room = 2 ** (net.prefix - net.clients.prefixlen) if net.prefix >= net.clients.prefixlen else 0
+    if room < count:
+        problems.append(
+            Problem(
+                "network.clients",
+                str(net.clients),
+                f"holds {room} subnets of /{net.prefix}, {count} are needed",
+            )
+        )
+    if net.server.num_addresses < 8:
+        problems.append(Problem("network.server", str(net.server), "needs 8 addresses or more: use /29 or larger"))
+    return problems
+
+
+def _capacity_of_nodes(spec: Testbed) -> list[Problem]:
+    """Refuse requests no node can meet, and clients that together do not fit their node."""
+    nodes, wanted = {n.name: n for n in spec.nodes}, spec.clients.resources
+    on_node: dict[str, list[Client]] = {}
+    for client in placement.clients(spec):
+        on_node.setdefault(client.node, []).append(client)
+    problems = []
+    for name in dict.fromkeys([*on_node, spec.server.node]):
+        node, count, server = nodes[name], len(on_node.get(name, ())), spec.server.node == name
+        mine = spec.server.resources if server else None
+        for unit, per_client, of_server, has in (
+            ("cpu", wanted.cpu, mine.cpu if mine else 0, node.cpu * 1000),
+            ("memory", wanted.memory, mine.memory if mine else 0, node.memory * 1024),
+            ("gpu", wanted.gpu, mine.gpu if mine else 0, 1 if node.gpu else 0),
+        ):
+            asked = per_client * count + of_server
+            if asked > has:
+                measure = {"cpu": "millicores", "memory": "MiB", "gpu": "GPUs"}[unit]
+                key = "server.resources" if of_server > has or not count else "clients.resources"
+                who = f"{count} clients" + (" and the server" if of_server else "")
+                problems.append(
+                    Problem(
+                        f"{key}.{unit}",
+                        f"{asked} {measure}",
+                        f"node {name} has {has} for {who}; ask less or place elsewhere",
+                    )
+                )
+    return problems
+
+
+def _privacy(spec: Testbed) -> list[Problem]:
+    p, problems = spec.privacy, []
+    if p.composition != "basic" and p.delta is None:
+        problems.append(Problem("privacy.delta", "missing", f"composition {p.composition} needs a delta, such as 1e-5"))
+    if p.labels == "private" and p.label_epsilon is None:
+        problems.append(Problem("privacy.label_epsilon", "missing", "private labels need an epsilon of their own"))
+    if p.labels == "public" and p.label_epsilon is not None:
+        problems.append(
+            Problem(
+                "privacy.label_epsilon",
+                str(p.label_epsilon),
+                "labels are public; remove it or set labels: private",
+            )
+        )
+    if p.disjoint is not None and spec.dataset.partition == "none":
+        problems.append(Problem("privacy.disjoint", repr(p.disjoint), "needs dataset.partition iid or dirichlet"))
+    if p.disjoint is not None and spec.dataset.partition == "dirichlet" and p.labels == "private":
+        problems.append(
+            Problem(
+                "privacy.disjoint",
+                repr(p.disjoint),
+                "a Dirichlet partition depends on the labels, which are private here: use dataset.partition iid",
+            )
+        )
+    return problems
