@@ -106,7 +106,7 @@ def _network(spec: Testbed) -> list[Problem]:
             Problem(
                 "network.prefix",
                 f"/{net.prefix} holds {2 ** (32 - net.prefix)} addresses",
-                f"a client network needs {needed} (isolation {spec.isolation}, capacity {spec.capacity}); use /{fit} or larger",
+                f"a client network needs {needed} (isolation {spec.isolation}, capacity {spec.capacity}): use /{fit}",
             )
         )
     count = len(placement.groups(spec))
