@@ -1,0 +1,236 @@
+"""The Kubernetes control plane of a lab: etcd, API server, controller manager and scheduler on loopback."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import ssl
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import yaml
+from kubernetes import client, config
+
+from lab.daemon import Daemon
+from lab.errors import LabError
+from lab.group import Group
+from lab.paths import Paths
+from lab.pki import Authority, kubeconfig, write_private
+from lab.tools import tools as find_tools
+
+SERVICES = "10.96.0.0/12"
+CRDS = Path(__file__).parent / "crds"
+PORTS = ("etcd", "etcd-peer", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+
+
+def _free_ports(count: int) -> list[int]:
+    """Ports that are free on loopback now; held until all are known, so that they differ."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    try:
+        return [s.getsockname()[1] for s in sockets]
+    finally:
+        for s in sockets:
+            s.close()
+
+
+def ports(paths: Paths) -> dict[str, int]:
+    """The loopback port of each server: chosen when the cluster is made and kept as long as it lives."""
+    record = paths.run / "ports.json"
+    if not record.exists():
+        write_private(record, json.dumps(dict(zip(PORTS, _free_ports(len(PORTS)), strict=True))).encode())
+    return dict(json.loads(record.read_text()))
+
+
+def prepare(paths: Paths) -> None:
+    """Make the cluster's certificates, keys and kubeconfigs; a cluster that has them keeps them."""
+    pki = paths.run / "pki"
+    if paths.kubeconfig.exists() and (pki / "complete").exists():
+        return
+    shutil.rmtree(pki, ignore_errors=True)
+    authority = Authority(pki)
+    loopback = ("127.0.0.1", "localhost")
+    authority.issue("etcd", "etcd", hosts=loopback)
+    authority.issue("etcd-client", "kube-apiserver")
+    authority.issue("kube-apiserver", "kube-apiserver", hosts=(*loopback, "kubernetes.default.svc", "10.96.0.1"))
+    authority.issue("admin", "admin", "system:masters")
+    authority.signing_key("service-account")
+    server = f"https://127.0.0.1:{ports(paths)['kube-apiserver']}"
+    for name in ("kube-controller-manager", "kube-scheduler"):
+        authority.issue(name, f"system:{name}")
+        write_private(pki / f"{name}.kubeconfig", kubeconfig(pki, server, name))
+    write_private(paths.kubeconfig, kubeconfig(pki, server, "admin"))
+    (pki / "complete").touch()
+
+
+def daemons(paths: Paths, tools: Mapping[str, Path] | None = None) -> list[Daemon]:
+    """The control plane's daemons, in the order in which they start.
+
+    Args:
+        paths: the lab's folder.
+        tools: program name to path; found or built when absent.
+    """
+    programs = dict(tools or find_tools(PROGRAMS))
+    port, pki = ports(paths), paths.run / "pki"
+    etcd = f"https://127.0.0.1:{port['etcd']}"
+    peer = f"https://127.0.0.1:{port['etcd-peer']}"
+    etcd_args = {
+        "name": "lab",
+        "data-dir": paths.run / "etcd",
+        "listen-client-urls": etcd,
+        "advertise-client-urls": etcd,
+        "listen-peer-urls": peer,
+        "initial-advertise-peer-urls": peer,
+        "initial-cluster": f"lab={peer}",
+        "cert-file": pki / "etcd.crt",
+        "key-file": pki / "etcd.key",
+        "trusted-ca-file": pki / "ca.crt",
+        "client-cert-auth": "true",
+        "peer-cert-file": pki / "etcd.crt",
+        "peer-key-file": pki / "etcd.key",
+        "peer-trusted-ca-file": pki / "ca.crt",
+        "peer-client-cert-auth": "true",
+        "unsafe-no-fsync": "true",  # the cluster ends with the lab; what must last is on the nodes' disks
+        "log-level": "warn",
+    }
+    apiserver_args = {
+        "etcd-servers": etcd,
+        "etcd-cafile": pki / "ca.crt",
+        "etcd-certfile": pki / "etcd-client.crt",
+        "etcd-keyfile": pki / "etcd-client.key",
+        "bind-address": "127.0.0.1",
+        "advertise-address": "127.0.0.1",
+        "secure-port": port["kube-apiserver"],
+        "endpoint-reconciler-type": "none",  # a loopback address is no valid endpoint
+        "tls-cert-file": pki / "kube-apiserver.crt",
+        "tls-private-key-file": pki / "kube-apiserver.key",
+        "client-ca-file": pki / "ca.crt",
+        "authorization-mode": "RBAC",
+        "service-cluster-ip-range": SERVICES,
+        "service-account-issuer": "https://kubernetes.default.svc",
+        "service-account-key-file": pki / "service-account.pub",
+        "service-account-signing-key-file": pki / "service-account.key",
+        "profiling": "false",
+    }
+    common = {"leader-elect": "false", "bind-address": "127.0.0.1", "profiling": "false"}
+    manager_args = {
+        **common,
+        "secure-port": port["kube-controller-manager"],
+        "service-account-private-key-file": pki / "service-account.key",
+        "root-ca-file": pki / "ca.crt",
+        "use-service-account-credentials": "true",
+    }
+    scheduler_args = {**common, "secure-port": port["kube-scheduler"]}
+    return [
+        Daemon(
+            "etcd",
+            _argv(programs["etcd"], etcd_args),
+            prepare=partial(prepare, paths),
+            ready=partial(_accepts, port["etcd"]),
+        ),
+        Daemon(
+            "kube-apiserver",
+            _argv(programs["kube-apiserver"], apiserver_args),
+            ready=partial(_healthy, pki, port["kube-apiserver"], "/readyz"),
+        ),
+        *(
+            Daemon(
+                name,
+                _argv(programs[name], {**args, **_identity(pki, name)}),
+                ready=partial(_healthy, pki, port[name], "/healthz"),
+            )
+            for name, args in (("kube-controller-manager", manager_args), ("kube-scheduler", scheduler_args))
+        ),
+    ]
+
+
+def _argv(program: Path, args: Mapping[str, object]) -> tuple[str, ...]:
+    return (str(program), *(f"--{key}={value}" for key, value in args.items()))
+
+
+def _identity(pki: Path, name: str) -> dict[str, Path]:
+    """Flags by which a controller says who it is and asks the API server who its callers are."""
+    path = pki / f"{name}.kubeconfig"
+    return {
+        "kubeconfig": path,
+        "authentication-kubeconfig": path,
+        "authorization-kubeconfig": path,
+    }
+
+
+def _accepts(port: int) -> bool:
+    """Tell whether something listens on a loopback port."""
+    with socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+
+
+def _healthy(pki: Path, port: int, path: str) -> bool:
+    """Tell whether a server answers 200; controllers serve a certificate of their own making."""
+    context = ssl.create_default_context(cafile=str(pki / "ca.crt"))
+    context.load_cert_chain(pki / "admin.crt", pki / "admin.key")
+    if path == "/healthz":
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with urllib.request.urlopen(f"https://127.0.0.1:{port}{path}", context=context, timeout=5) as reply:  # noqa: S310
+        return bool(reply.status == 200)
+
+
+def api(paths: Paths) -> client.ApiClient:
+    """A client of the lab's API server with the administrator's credentials."""
+    return config.new_client_from_config(str(paths.kubeconfig))
+
+
+def apply(api_client: client.ApiClient, path: str, body: Mapping[str, Any], manager: str = "kubeflower-lab") -> None:
+    """Server-side apply ``body`` at an API ``path``."""
+    api_client.call_api(
+        path,
+        "PATCH",
+        query_params=[("fieldManager", manager), ("force", "true")],
+        header_params={"Content-Type": "application/apply-patch+yaml", "Accept": "application/json"},
+        body=dict(body),
+        auth_settings=["BearerToken"],
+        response_type="object",
+    )
+
+
+def apply_crds(paths: Paths, folder: Path = CRDS, timeout: float = 30.0) -> list[str]:
+    """Apply every CustomResourceDefinition in ``folder`` and wait until it is served.
+
+    Raises:
+        LabError: when the API server does not establish one within ``timeout`` seconds.
+    """
+    definitions = [
+        document for file in sorted(folder.glob("*.y*ml")) for document in yaml.safe_load_all(file.read_text())
+    ]
+    with api(paths) as connection:
+        extensions = client.ApiextensionsV1Api(connection)
+        names = [str(d["metadata"]["name"]) for d in definitions]
+        for definition, name in zip(definitions, names, strict=True):
+            apply(connection, f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}", definition)
+        deadline = time.monotonic() + timeout
+        for name in names:
+            while not _established(extensions.read_custom_resource_definition(name)):
+                if time.monotonic() > deadline:
+                    raise LabError(f"the API server did not establish {name} within {timeout:.0f} s")
+                time.sleep(0.05)
+    return names
+
+
+def _established(definition: Any) -> bool:
+    conditions = (definition.status and definition.status.conditions) or []
+    return any(c.type == "Established" and c.status == "True" for c in conditions)
+
+
+@contextmanager
+def start(paths: Paths) -> Iterator[Paths]:
+    """Run the control plane alone, with the lab's CRDs, for as long as the block lasts: for tests."""
+    with Group(paths) as group:
+        for daemon in daemons(paths):
+            group.start(daemon)
+        apply_crds(paths)
+        yield paths
