@@ -24,6 +24,7 @@ from lab.paths import Paths
 from lab.pki import Authority, kubeconfig, write_private
 from lab.tools import tools as find_tools
 
+APPLY = "application/apply-patch+yaml"  # server-side apply
 SERVICES = "10.96.0.0/12"
 CRDS = Path(__file__).parent / "crds"
 PORTS = ("etcd", "etcd-peer", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
@@ -176,26 +177,14 @@ def _healthy(pki: Path, port: int, path: str) -> bool:
     context.load_cert_chain(pki / "admin.crt", pki / "admin.key")
     if path == "/healthz":
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    with urllib.request.urlopen(f"https://127.0.0.1:{port}{path}", context=context, timeout=5) as reply:  # noqa: S310
+    with urllib.request.urlopen(f"https://127.0.0.1:{port}{path}", context=context, timeout=5) as reply:
         return bool(reply.status == 200)
 
 
 def api(paths: Paths) -> client.ApiClient:
     """A client of the lab's API server with the administrator's credentials."""
-    return config.new_client_from_config(str(paths.kubeconfig))
-
-
-def apply(api_client: client.ApiClient, path: str, body: Mapping[str, Any], manager: str = "kubeflower-lab") -> None:
-    """Server-side apply ``body`` at an API ``path``."""
-    api_client.call_api(
-        path,
-        "PATCH",
-        query_params=[("fieldManager", manager), ("force", "true")],
-        header_params={"Content-Type": "application/apply-patch+yaml", "Accept": "application/json"},
-        body=dict(body),
-        auth_settings=["BearerToken"],
-        response_type="object",
-    )
+    connection: client.ApiClient = config.new_client_from_config(str(paths.kubeconfig))  # type: ignore[no-untyped-call]
+    return connection
 
 
 def apply_crds(paths: Paths, folder: Path = CRDS, timeout: float = 30.0) -> list[str]:
@@ -211,7 +200,9 @@ def apply_crds(paths: Paths, folder: Path = CRDS, timeout: float = 30.0) -> list
         extensions = client.ApiextensionsV1Api(connection)
         names = [str(d["metadata"]["name"]) for d in definitions]
         for definition, name in zip(definitions, names, strict=True):
-            apply(connection, f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{name}", definition)
+            extensions.patch_custom_resource_definition(
+                name, definition, field_manager="kubeflower-lab", force=True, _content_type=APPLY
+            )
         deadline = time.monotonic() + timeout
         for name in names:
             while not _established(extensions.read_custom_resource_definition(name)):
