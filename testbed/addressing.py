@@ -36,8 +36,13 @@ class Link:
 
 
 def hosts_needed(spec: Testbed) -> int:
-    """Addresses one client network must hold: network, gateway, server, its clients, broadcast."""
-    return 4 + (1 if spec.isolation == "client" else spec.capacity)
+    """Addresses one client network must hold: network, gateway, server, its clients, their releases, broadcast."""
+    return 4 + 2 * places(spec)
+
+
+def places(spec: Testbed) -> int:
+    """Clients one client network is laid out for."""
+    return 1 if spec.isolation == "client" else spec.capacity
 
 
 def links(spec: Testbed) -> tuple[Link, ...]:
@@ -56,6 +61,14 @@ def link_of(spec: Testbed, client: Client) -> Link:
     return next(link for link in links(spec) if link.group == name)
 
 
+def reserved(spec: Testbed, link: Link) -> str:
+    """Addresses of a client network never given out on demand, as Kube-OVN's ``excludeIps`` writes a range.
+
+    The gateway's, the server's and every client's: a release that starts before them must not take one.
+    """
+    return f"{link.gateway}..{link.cidr[FIRST_CLIENT + places(spec) - 1]}"
+
+
 def client_address(spec: Testbed, client: Client) -> IPv4Address:
     """A client's address: fixed by its slot alone within its network."""
     offset = 0 if spec.isolation == "client" else client.slot - 1
@@ -65,6 +78,16 @@ def client_address(spec: Testbed, client: Client) -> IPv4Address:
 def server_address(spec: Testbed) -> IPv4Address:
     """The server's address on its own subnet (eth0)."""
     return spec.network.server[SERVER]
+
+
+def server_gateway(spec: Testbed) -> IPv4Address:
+    """The gateway of the server's subnet."""
+    return spec.network.server[GATEWAY]
+
+
+def server_reserved(spec: Testbed) -> str:
+    """Addresses of the server's subnet never given out on demand: the gateway's and the server's."""
+    return f"{server_gateway(spec)}..{server_address(spec)}"
 
 
 def server_addresses(spec: Testbed) -> tuple[IPv4Address, ...]:

@@ -35,6 +35,9 @@ ANNOTATION_DISJOINT = f"{DOMAIN}/disjoint"  # the recorded assertion, in words
 # The declared isolation level and the group a client's network belongs to, on the client's namespace.
 ANNOTATION_ISOLATION = f"{DOMAIN}/isolation"
 
+# Digest of the mounted files a pod must restart for.
+ANNOTATION_CHECKSUM = f"{DOMAIN}/checksum"
+
 # Kube-OVN (v1.12+) and Multus.
 OVN_PREFIX = "ovn.kubernetes.io"
 DEFAULT_VPC = "ovn-cluster"

@@ -1,10 +1,13 @@
-"""Names of everything a testbed owns, as pure functions of the testbed's name and an id."""
+"""Names of everything a testbed owns, as pure functions of the testbed's name and an id.
+
+Two testbeds never share a name: every name is ``<testbed>-<word>-…`` with a word no testbed's name may contain.
+"""
 
 from __future__ import annotations
 
-import re
-
-DNS_LABEL = re.compile(r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$")
+# Words that separate a testbed's name from the rest; ``testbed.spec`` refuses them within a testbed's name.
+RESERVED = frozenset({"client", "net", "server", "vpc"})
+SERVER = "server"  # the group of the server's own subnet; no client network may be called so
 
 
 def server_namespace(testbed: str) -> str:
@@ -42,9 +45,19 @@ def slot_group(slot: int) -> str:
     return f"s{slot:03d}"
 
 
-def volume(testbed: str, owner: str, purpose: str) -> str:
-    """PersistentVolume (cluster-scoped) of ``owner`` (a client id or ``server``)."""
-    return f"{testbed}-{owner}-{purpose}"
+def node_group(node: str) -> str:
+    """Group name of a node's shared network: no dots, because Kube-OVN splits a provider at them."""
+    return host(node).replace(".", "-")
+
+
+def host(node: str) -> str:
+    """Name of a node in Kubernetes, which knows lower case only."""
+    return node.lower()
+
+
+def volume(namespace: str, purpose: str) -> str:
+    """PersistentVolume (cluster-scoped) that serves the claim ``purpose`` of ``namespace``."""
+    return f"{namespace}-{purpose}"
 
 
 def storage_class(testbed: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from testbed.naming import node_group, slot_group
 from testbed.spec import Client, Node, Testbed
 
 
@@ -43,20 +44,16 @@ def clients(spec: Testbed) -> tuple[Client, ...]:
 
 def group(spec: Testbed, client: Client) -> str:
     """Name of the network the client belongs to, by the declared isolation level."""
-    from testbed.naming import slot_group  # noqa: PLC0415 - keeps naming free of the spec
-
     if spec.isolation == "client":
         return slot_group(client.slot)
     node = next(n for n in spec.nodes if n.name == client.node)
-    return node.name.lower() if spec.isolation == "node" else node.domain
+    return node_group(node.name) if spec.isolation == "node" else node.domain
 
 
 def groups(spec: Testbed) -> tuple[str, ...]:
     """Every network that exists from the first deployment on, so that a later client restarts nobody."""
-    from testbed.naming import slot_group  # noqa: PLC0415
-
     if spec.isolation == "client":
         return tuple(slot_group(slot) for slot in range(1, spec.capacity + 1))
     workers = [n for n in spec.nodes if n.role != "control-plane"]
-    names = [n.name.lower() if spec.isolation == "node" else n.domain for n in workers]
+    names = [node_group(n.name) if spec.isolation == "node" else n.domain for n in workers]
     return tuple(dict.fromkeys(names))

@@ -8,17 +8,58 @@ Field names and defaults follow the paper's FLDeployment descriptor where it has
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from ipaddress import IPv4Network
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from testbed.errors import Problem, SpecError
+from testbed.naming import RESERVED
 
-Id = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=24)]
-NodeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$", max_length=63)]
+
+def _matching(pattern: str, words: str) -> Callable[[str], str]:
+    """Check a text against a pattern, and say in words what is allowed."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise PydanticCustomError("pattern", "use {words}", {"words": words})
+        return text
+
+    return check
+
+
+_LABEL = "letters, digits and, between them, '-', '_' or '.'"
+Id = Annotated[
+    str,
+    AfterValidator(
+        _matching(r"[a-z0-9]([a-z0-9-]{0,22}[a-z0-9])?", "1 to 24 lower-case letters, digits and inner hyphens")
+    ),
+]
+NodeName = Annotated[
+    str,
+    AfterValidator(
+        _matching(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?", "1 to 63 letters, digits and inner hyphens or dots")
+    ),
+]
+GpuModel = Annotated[
+    str,
+    AfterValidator(_matching(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", f"a model name of 1 to 63 {_LABEL}")),
+]
+
+
+def _testbed_name(name: str) -> str:
+    """Refuse words that separate names: ``a`` with client ``b-server`` would meet testbed ``a-client-b``."""
+    words = "a stack name of 1 to 20 lower-case letters, digits and inner hyphens that starts with a letter"
+    _matching(r"[a-z]([a-z0-9-]{0,18}[a-z0-9])?", words)(name)
+    if taken := RESERVED.intersection(name.split("-")):
+        raise PydanticCustomError(
+            "reserved", "choose a stack name without the word {word}", {"word": " or ".join(sorted(taken))}
+        )
+    return name
 
 
 def _decimal(value: object) -> object:
@@ -48,7 +89,7 @@ class Node(Section):
     cpu: int = Field(gt=0, description="vCPU")
     memory: int = Field(gt=0, description="GiB")
     disk: int = Field(gt=0, description="GiB")
-    gpu: str | None = None
+    gpu: GpuModel | None = Field(None, description="model of the node's one GPU")
 
 
 class Resources(Section):
@@ -156,8 +197,8 @@ class Network(Section):
     reserved: tuple[IPv4Network, ...] = (
         IPv4Network("10.16.0.0/16"),  # Kube-OVN's ovn-default
         IPv4Network("10.96.0.0/12"),  # Kubernetes services
-        IPv4Network("100.64.0.0/16"),  # Kube-OVN's join
     )
+    join: IPv4Network = Field(IPv4Network("100.64.0.0/16"), description="Kube-OVN's join network, where nodes are")
 
 
 class Storage(Section):
@@ -174,7 +215,7 @@ class Testbed(Section):
 
     __test__ = False  # pytest: not a test case
 
-    name: Annotated[str, Field(pattern=r"^[a-z]([a-z0-9-]*[a-z0-9])?$", max_length=20)]
+    name: Annotated[str, AfterValidator(_testbed_name)]
     nodes: tuple[Node, ...] = Field(min_length=1)
     isolation: Literal["client", "node", "domain"] = "client"
     capacity: int = Field(12, ge=1, le=250, description="client slots reserved")
@@ -204,9 +245,11 @@ def _key(prefix: str, location: tuple[int | str, ...]) -> str:
     for part in location:
         if isinstance(part, int):
             text += f"[{part}]"
+        elif part == "[key]":
+            continue
         elif not part.startswith(("function-", "literal[", "dict[", "constrained-")):
             text += f".{part}" if text else part
-    return prefix + text
+    return "stack name" if text == "name" else prefix + text
 
 
 def _problem(prefix: str, error: Any) -> Problem:
@@ -217,7 +260,21 @@ def _problem(prefix: str, error: Any) -> Problem:
     if error["type"] == "missing":
         return Problem(key, "missing", "this key is required")
     shown = error["input"] if isinstance(error["input"], (str, int, float, bool)) else type(error["input"]).__name__
-    return Problem(key, repr(shown), error["msg"][0].lower() + error["msg"][1:])
+    message = error["msg"].removeprefix("Value error, ")
+    return Problem(key, repr(shown), message[0].lower() + message[1:])
+
+
+def _problems(prefix: str, error: ValidationError) -> list[Problem]:
+    """One problem a key: of a union's alternatives only the one that was meant, or both in one line."""
+    found: dict[str, Problem] = {}
+    for one in error.errors():
+        literal = any(isinstance(part, str) and part.startswith("literal[") for part in one["loc"])
+        table = any(isinstance(part, str) and part.startswith("dict[") for part in one["loc"])
+        if (literal and isinstance(one["input"], dict)) or (table and one["type"] == "dict_type"):
+            continue
+        problem = _problem(prefix, one)
+        found.setdefault(problem.key, problem)
+    return list(found.values())
 
 
 def parse(name: str, values: Mapping[str, object], prefix: str = "kubeflower:") -> Testbed:
@@ -245,7 +302,7 @@ def parse(name: str, values: Mapping[str, object], prefix: str = "kubeflower:") 
     try:
         spec = Testbed.model_validate(data)
     except ValidationError as error:
-        raise SpecError([_problem(prefix, e) for e in error.errors()]) from None
+        raise SpecError(_problems(prefix, error)) from None
     problems = check(spec, prefix)
     if problems:
         raise SpecError(problems)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from ipaddress import IPv4Network
 
-from testbed import addressing, placement
+from testbed import addressing, naming, placement
 from testbed.errors import Problem
-from testbed.spec import Client, Testbed
+from testbed.spec import Client, Resources, Testbed
+
+RUN = Resources(cpu=200, memory=512)  # the run beside the server: registers, submits and waits
 
 
 def check(spec: Testbed, prefix: str = "") -> list[Problem]:
@@ -24,9 +26,12 @@ def _node_names(spec: Testbed) -> str:
 
 def _nodes(spec: Testbed) -> list[Problem]:
     problems = []
-    for name, times in Counter(n.name.lower() for n in spec.nodes).items():
+    for name, times in Counter(naming.node_group(n.name) for n in spec.nodes).items():
         if times > 1:
-            problems.append(Problem("nodes", f"{name!r} {times} times", "give every node a name of its own"))
+            advice = "names differ in more than case, '.' or '-'; give every node a name of its own"
+            problems.append(Problem("nodes", f"{name!r} {times} times", advice))
+    if spec.isolation != "client" and naming.SERVER in placement.groups(spec):
+        problems.append(Problem("nodes", repr(naming.SERVER), f"names the server's network; rename the {spec.isolation}"))
     if spec.server.node not in {n.name for n in spec.nodes}:
         problems.append(Problem("server.node", repr(spec.server.node), f"no such node; nodes are {_node_names(spec)}"))
     return problems
@@ -94,10 +99,11 @@ def _clients(spec: Testbed) -> list[Problem]:
 def _network(spec: Testbed) -> list[Problem]:
     net, problems = spec.network, []
     ranges: list[tuple[str, IPv4Network]] = [("network.server", net.server), ("network.clients", net.clients)]
+    ranges += [("network.join", net.join)]
     ranges += [(f"network.reserved[{i}]", r) for i, r in enumerate(net.reserved)]
     for i, (key, one) in enumerate(ranges):
         for other_key, other in ranges[i + 1 :]:
-            if one.overlaps(other) and not (key.startswith("network.reserved")):
+            if one.overlaps(other) and not key.startswith("network.reserved"):
                 problems.append(Problem(key, str(one), f"overlaps {other_key} {other}; choose disjoint ranges"))
     needed = addressing.hosts_needed(spec)
     if 2 ** (32 - net.prefix) < needed:
@@ -135,15 +141,15 @@ def _capacity_of_nodes(spec: Testbed) -> list[Problem]:
         node, count, server = nodes[name], len(on_node.get(name, ())), spec.server.node == name
         mine = spec.server.resources if server else None
         for unit, per_client, of_server, has in (
-            ("cpu", wanted.cpu, mine.cpu if mine else 0, node.cpu * 1000),
-            ("memory", wanted.memory, mine.memory if mine else 0, node.memory * 1024),
+            ("cpu", wanted.cpu, mine.cpu + RUN.cpu if mine else 0, node.cpu * 1000),
+            ("memory", wanted.memory, mine.memory + RUN.memory if mine else 0, node.memory * 1024),
             ("gpu", wanted.gpu, mine.gpu if mine else 0, 1 if node.gpu else 0),
         ):
             asked = per_client * count + of_server
             if asked > has:
                 measure = {"cpu": "millicores", "memory": "MiB", "gpu": "GPUs"}[unit]
                 key = "server.resources" if of_server > has or not count else "clients.resources"
-                who = f"{count} clients" + (" and the server" if of_server else "")
+                who = " and ".join(["the server with its run"] * bool(of_server) + [f"{count} clients"] * bool(count))
                 problems.append(
                     Problem(
                         f"{key}.{unit}",
