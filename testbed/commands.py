@@ -73,6 +73,30 @@ def p3vc_verify(claim: str) -> list[str]:
     return ["p3vc", "verify", "--release", c.MOUNT_PRIVATE, "--claim", claim]
 
 
+def environment(cpu: int = 1000) -> dict[str, str]:
+    """Return the environment of every container that runs Flower.
+
+    With a read-only root, Flower writes under ``FLWR_HOME`` (installed apps), ``/tmp`` and, for the database, the state
+    volume. Nothing may leave the network: telemetry and the update check are off. Polling for tasks is one second by
+    default, which every phase of a round would pay.
+
+    Args:
+        cpu: the container's CPU limit in millicores; training uses as many threads as whole CPUs.
+
+    Source: ``flwr/supercore/{telemetry,update_check}.py``, ``flwr/supercore/superexec/run_superexec.py`` (1.41).
+    """
+    return {
+        "HOME": c.MOUNT_HOME,
+        "FLWR_HOME": f"{c.MOUNT_HOME}/.flwr",
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
+        "OMP_NUM_THREADS": str(max(1, cpu // 1000)),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
 def superlink(port: int) -> list[str]:
     """Start the SuperLink: TLS, SuperNode authentication, state on the volume, apps in the SuperExec's container."""
     return [
@@ -97,7 +121,14 @@ def server_superexec(port: int) -> list[str]:
 
 
 def supernode(superlink_address: str, client: str, slot: int) -> list[str]:
-    """Start a client's SuperNode towards the server's address on the client's own link (``host:port``)."""
+    """Start a client's SuperNode towards the server's address on the client's own link (``host:port``).
+
+    Its private key, ``id``, is an unencrypted OpenSSH private key (``-----BEGIN OPENSSH PRIVATE KEY-----``) on a NIST
+    curve; P-384 is what Flower's guide generates (``ssh-keygen -t ecdsa -b 384``). The public key registered for it is
+    the matching OpenSSH line (``ecdsa-sha2-nistp384 AAAA…``). PEM PKCS#8 keys and Ed25519 are refused. A key that was
+    once unregistered is refused for good. A SuperNode whose key is not registered yet exits, so its container restarts
+    until the run job has registered it.
+    """
     node_config = f'client="{client}" slot={slot} data="{c.MOUNT_PRIVATE}"'
     return [
         *("flower-supernode", "--superlink", superlink_address),

@@ -1,0 +1,79 @@
+"""The ClientApp: one message a round evaluates the model it receives, then trains it.
+
+Flower starts a process for every message, so a round costs one start-up rather than two. The evaluation is of the
+global model of the round before, on the client's test part, before any local step.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from pathlib import Path
+
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+from federation import data
+from federation.settings import Settings, parse
+
+app = ClientApp()
+
+
+@app.train()
+def train(message: Message, context: Context) -> Message:
+    """Evaluate the received model on the test part, train it on the training part, and return it."""
+    return _answer(message, context, learn=True)
+
+
+@app.evaluate()
+def evaluate(message: Message, context: Context) -> Message:
+    """Evaluate the received model on the test part."""
+    return _answer(message, context, learn=False)
+
+
+def _answer(message: Message, context: Context, *, learn: bool) -> Message:
+    started, cpu = time.monotonic(), time.process_time()
+    settings: Settings = parse(context.run_config)
+    client = str(context.node_config["client"])
+    release = data.load(Path(str(context.node_config.get("data", "/private"))), settings.num_classes)
+    parts = data.split(len(release.images), settings.train_fraction, settings.seed)
+
+    from federation import model as models  # noqa: PLC0415 - torch costs seconds; a refusal above need not pay them
+    from federation import training  # noqa: PLC0415
+
+    place = training.device()
+    model = models.build(settings.model, settings.num_classes, settings.seed)
+    model.load_state_dict(message.content["arrays"].to_torch_state_dict())
+    model.to(place)
+    loss, accuracy = training.evaluate(model, release, parts.test)
+    metrics: dict[str, int | float] = {"test-examples": len(parts.test), "loss": loss, "accuracy": accuracy}
+    reply = RecordDict()
+    if learn:
+        config = message.content["config"]
+        metrics["train-loss"] = training.train(
+            model,
+            release,
+            parts.train,
+            epochs=settings.local_epochs,
+            batch_size=settings.batch_size,
+            learning_rate=settings.learning_rate,
+            momentum=settings.momentum,
+            proximal_mu=float(config.get("proximal-mu", 0.0)),
+            rng=training.stream(settings.seed, client, int(config["server-round"])),
+        )
+        reply["arrays"] = ArrayRecord(model.cpu().state_dict())
+    metrics["num-examples"] = len(parts.train)
+    metrics["seconds"] = time.monotonic() - started
+    metrics["cpu-seconds"] = time.process_time() - cpu
+    metrics["peak-memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    reply["metrics"] = MetricRecord(metrics)
+    reply["provenance"] = ConfigRecord(
+        {
+            "client": client,
+            "epsilon": release.epsilon,
+            "mechanism": release.mechanism,
+            "manifest": release.manifest,
+            "device": place.type,
+        }
+    )
+    return Message(reply, reply_to=message)
