@@ -1,7 +1,13 @@
-"""Finds Pulumi's official plugins, and writes the executables that stand in for those that are absent."""
+"""Gives the engine its plugins: the official ones where they are to be had, stand-ins for the others.
+
+The engine looks for a plugin on ``PATH``, then beside ``pulumi``, then in ``$PULUMI_HOME/plugins``. Stand-ins are put
+in the last place, in a Pulumi home of the lab's own: an official plugin in the first two is preferred by the engine
+itself, and one that the person has in a Pulumi home of their own is linked.
+"""
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import shlex
 import shutil
@@ -11,72 +17,103 @@ from pathlib import Path
 
 LANGUAGE = "pulumi-language-python"
 KUBERNETES = "pulumi-resource-kubernetes"
-POLICY = "pulumi-analyzer-policy-python"
 
 _MARK = "stand-in written by kubeFlower's lab"
-_COMMANDS = {
-    LANGUAGE: "-m lab.plugins.language",
-    KUBERNETES: "-m lab.plugins.kubernetes",
-    POLICY: "-u -m pulumi.policy",
-}
+_MODULES = {LANGUAGE: "lab.plugins.language", KUBERNETES: "lab.plugins.kubernetes"}
+_PACKAGES = {LANGUAGE: "pulumi", KUBERNETES: "pulumi-kubernetes"}
 
 
 def official(name: str, pulumi: Path | None = None) -> Path | None:
-    """Finds the official plugin that the engine would run.
+    """Finds an official plugin.
 
     Args:
-        name: ``LANGUAGE``, ``KUBERNETES`` or ``POLICY``.
+        name: ``LANGUAGE`` or ``KUBERNETES``.
         pulumi: the ``pulumi`` program; by default the one on ``PATH``.
 
     Returns:
-        The plugin's executable on ``PATH``, beside ``pulumi`` or in ``$PULUMI_HOME/plugins``, or ``None`` where there
-        is no other than a stand-in.
+        The executable on ``PATH``, beside ``pulumi`` or in the person's Pulumi home (there the newest), or ``None``.
+        A stand-in is never returned.
 
     Raises:
-        ValueError: the name is none of the three.
+        ValueError: the name is neither of the two.
     """
-    if name not in _COMMANDS:
-        raise ValueError(f"{name!r} is no plugin known here; known are {', '.join(sorted(_COMMANDS))}")
-    found = (path for path in _candidates(name, pulumi) if os.access(path, os.X_OK) and not _is_shim(path))
-    return next(found, None)
+    _known(name)
+    candidates = [*_preferred(name, pulumi), *sorted(_person_home().glob(f"plugins/*/{name}"), reverse=True)]
+    return next((path for path in candidates if os.access(path, os.X_OK) and not _is_shim(path)), None)
 
 
-def write_shims(directory: Path, *, need: Iterable[str]) -> None:
-    """Writes executables that run this interpreter's stand-ins, for a folder that is put first on ``PATH``.
-
-    A stand-in in the folder that is not needed is removed, so that it cannot hide an official plugin.
+def prepare_home(home: Path, pulumi: Path | None = None) -> list[str]:
+    """Makes a Pulumi home in which the engine finds both plugins.
 
     Args:
-        directory: the folder, made if it is absent; it belongs to the lab alone.
-        need: names of the plugins to stand in for: ``LANGUAGE``, ``KUBERNETES``, ``POLICY``.
+        home: the lab's own Pulumi home, to be given to ``pulumi`` as ``PULUMI_HOME``.
+        pulumi: the ``pulumi`` program; by default the one on ``PATH``.
+
+    Returns:
+        The names of the plugins that have a stand-in.
+    """
+    found_at = {name: official(name, pulumi) for name in _MODULES}
+    absent = [name for name, found in found_at.items() if found is None]
+    write_shims(home, need=absent)
+    for name, found in found_at.items():
+        if found is not None and found.is_relative_to(_person_home()) and not found.is_relative_to(home):
+            link = home / "plugins" / found.parent.name / name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            if not link.exists():
+                link.unlink(missing_ok=True)
+                link.symlink_to(found)
+    return absent
+
+
+def write_shims(home: Path, *, need: Iterable[str]) -> None:
+    """Writes executables that run this interpreter's stand-ins into a Pulumi home.
+
+    Stand-ins that are there but not needed are removed, so that none hides an official plugin.
+
+    Args:
+        home: the lab's own Pulumi home, made if it is absent.
+        need: the plugins to stand in for: ``LANGUAGE``, ``KUBERNETES``.
 
     Raises:
-        ValueError: a name is none of the three.
+        ValueError: a name is neither of the two.
     """
     needed = set(need)
-    if unknown := needed - _COMMANDS.keys():
-        raise ValueError(f"no stand-in for {', '.join(sorted(unknown))}; there are {', '.join(sorted(_COMMANDS))}")
-    directory.mkdir(parents=True, exist_ok=True)
-    for name, command in _COMMANDS.items():
-        path = directory / name
-        if name not in needed:
-            if _is_shim(path):
-                path.unlink()
-            continue
-        script = f'#!/bin/sh\n# {_MARK}\nexec {shlex.quote(sys.executable)} {command} "$@"\n'
-        _write_executable(path, script)
+    for name in needed:
+        _known(name)
+    plugins = home / "plugins"
+    plugins.mkdir(parents=True, exist_ok=True)
+    for name, module in _MODULES.items():
+        wanted = plugins / _folder(name) / name if name in needed else None
+        for path in plugins.glob(f"*/{name}"):
+            if _is_shim(path) and path != wanted:
+                shutil.rmtree(path.parent)
+        if wanted is not None:
+            command = f"{shlex.quote(sys.executable)} -m {module}"
+            _write_executable(wanted, f'#!/bin/sh\n# {_MARK}\nexec {command} "$@"\n')
 
 
-def _candidates(name: str, pulumi: Path | None) -> Iterable[Path]:
+def _known(name: str) -> None:
+    if name not in _MODULES:
+        raise ValueError(f"no stand-in for {name!r}; there are {', '.join(sorted(_MODULES))}")
+
+
+def _folder(name: str) -> str:
+    """The folder of a plugin in a Pulumi home, of the version that the installed SDK asks for."""
+    return f"{name.removeprefix('pulumi-')}-v{importlib.metadata.version(_PACKAGES[name])}"
+
+
+def _person_home() -> Path:
+    return Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
+
+
+def _preferred(name: str, pulumi: Path | None) -> Iterable[Path]:
+    """The places where the engine looks before a Pulumi home; beside itself it looks for languages only."""
     for folder in os.environ.get("PATH", "").split(os.pathsep):
         if folder:
             yield Path(folder, name)
-    found = str(pulumi) if pulumi else shutil.which("pulumi")
-    if found:
-        yield Path(found).resolve().parent / name
-    home = Path(os.environ.get("PULUMI_HOME") or Path.home() / ".pulumi")
-    _, kind, short = name.split("-", 2)
-    yield from sorted(home.glob(f"plugins/{kind}-{short}-v*/{name}"), reverse=True)
+    engine = str(pulumi) if pulumi else shutil.which("pulumi")
+    if engine and name == LANGUAGE:
+        yield Path(engine).resolve().parent / name
 
 
 def _is_shim(path: Path) -> bool:
@@ -88,7 +125,8 @@ def _is_shim(path: Path) -> bool:
 
 
 def _write_executable(path: Path, text: str) -> None:
-    """Writes beside and renames: an engine that starts a plugin at this moment finds the old one or the new one."""
+    """Writes beside and renames: an engine that starts the plugin at this moment finds the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     beside.write_text(text)
     beside.chmod(0o755)

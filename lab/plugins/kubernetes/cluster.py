@@ -159,9 +159,9 @@ class Cluster:
                 return None
             raise
 
-    def list(self, kind: Kind, namespace: str | None, selector: str = "") -> list[dict[str, Any]]:
-        """Reads the objects of a namespace that carry the labels."""
-        query = {"labelSelector": selector} if selector else {}
+    def list(self, kind: Kind, namespace: str | None, labels: str = "", *, fields: str = "") -> list[dict[str, Any]]:
+        """Reads the objects of a namespace that the label and field selectors pick."""
+        query = {key: value for key, value in (("labelSelector", labels), ("fieldSelector", fields)) if value}
         return self.request("GET", self.served(kind).path(namespace), query=query).get("items") or []
 
     def _give_up(self, reason: str) -> Unreachable:

@@ -17,6 +17,7 @@ SKIP = "pulumi.com/skipAwait"
 TIMEOUT = "pulumi.com/timeoutSeconds"
 DEFAULT_TIMEOUT = 600.0  # seconds
 _POLL = (0.1, 1.0)  # seconds: the first pause and the longest
+_QUIET = 0.5  # seconds: a wait that is over so soon is not worth a line
 
 _AWAITED: dict[tuple[str, str], Callable[[View], Progress]] = {
     ("", "Namespace"): conditions.namespace,
@@ -86,11 +87,12 @@ class Waiting:
             return progress_of(View(self.cluster, live))
 
         # The answer to the apply may be ready already (a Service without a selector): then nothing is asked.
-        first = progress_of(View(self.cluster, live))
-        progress = first if first.done else self._poll(look, self.timeout(inputs))
+        progress = progress_of(View(self.cluster, live))
+        if not progress.done:
+            progress = self._poll(look, self.timeout(inputs), f"{kind.kind} {name} is ready")
         if progress.done:
             return live
-        raise NotReady(progress.failure or progress.message, live)
+        raise NotReady(progress.failure, live)
 
     def until_gone(self, kind: Kind, namespace: str | None, name: str, uid: str, inputs: Object) -> None:
         """Waits until an object is deleted.
@@ -109,9 +111,9 @@ class Waiting:
                 return Progress(done=True)
             return Progress(message=f"Waiting for {kind.kind} {name} to be deleted{_held(live)}")
 
-        progress = self._poll(look, self.timeout(inputs))
+        progress = self._poll(look, self.timeout(inputs), f"{kind.kind} {name} is deleted")
         if not progress.done:
-            raise NotReady(progress.failure or progress.message, live)
+            raise NotReady(progress.failure, live)
 
     def retry(
         self, attempt: Callable[[], Any], *, while_failing: Callable[[Exception], str | None], seconds: float
@@ -143,21 +145,25 @@ class Waiting:
         annotated = str(get(inputs, "metadata", "annotations", TIMEOUT, default=""))
         return float(annotated) if annotated.isdigit() else DEFAULT_TIMEOUT
 
-    def _poll(self, look: Callable[[], Progress], seconds: float) -> Progress:
-        end = time.monotonic() + seconds
-        pause = _POLL[0]
-        said = ""
+    def _poll(self, look: Callable[[], Progress], seconds: float, success: str) -> Progress:
+        start = time.monotonic()
+        pause, said = _POLL[0], ""
         while True:
             progress = look()
-            if progress.done or progress.failure:
+            if progress.failure:
                 return progress
-            if progress.message != said:
+            if progress.done:
+                if said:
+                    self._say(success)
+                return progress
+            waited = time.monotonic() - start
+            if progress.message != said and waited > _QUIET:
                 said = progress.message
                 self._say(said)
-            if self._cancelled.wait(min(pause, max(0.0, end - time.monotonic()))):
-                return Progress(failure=f"cancelled: {said}")
-            if time.monotonic() >= end:
-                return Progress(failure=f"timed out after {seconds:g} s: {said}")
+            if waited >= seconds:
+                return Progress(failure=f"timed out after {seconds:g} s: {progress.message}")
+            if self._cancelled.wait(min(pause, seconds - waited)):
+                return Progress(failure=f"cancelled: {progress.message}")
             pause = min(1.5 * pause, _POLL[1])
 
 

@@ -9,7 +9,8 @@ from lab.plugins.kubernetes.cluster import Cluster
 from lab.plugins.kubernetes.properties import Object, get
 from lab.plugins.kubernetes.tokens import Kind
 
-PODS = Kind("v1", "Pod")
+_PODS = Kind("v1", "Pod")
+_EVENTS = Kind("v1", "Event")
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,25 @@ class View:
         )
 
     def pods(self) -> list[Object]:
-        """The pods that the object's selector picks and that it owns, directly or through a ReplicaSet."""
+        """The pods that the object's selector picks."""
         labels = get(self.live, "spec", "selector", "matchLabels", default={})
         if not labels:
             return []
         selector = ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
-        return self.cluster.list(PODS, get(self.live, "metadata", "namespace"), selector)
+        return self.cluster.list(_PODS, get(self.live, "metadata", "namespace"), selector)
+
+    def warning(self) -> str:
+        """The latest warning about the object itself: why its controller could not make a pod, for example."""
+        failure = condition(self.live, "ReplicaFailure")
+        if failure.get("status") == "True":
+            return str(failure.get("message"))
+        events = self.cluster.list(
+            _EVENTS,
+            get(self.live, "metadata", "namespace"),
+            fields=f"type=Warning,involvedObject.uid={get(self.live, 'metadata', 'uid')}",
+        )
+        events.sort(key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime")))
+        return str(events[-1].get("message")) if events else ""
 
 
 def condition(live: Object, kind: str) -> Object:

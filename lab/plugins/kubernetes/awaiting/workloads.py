@@ -126,11 +126,13 @@ def _rollout(kind: str, view: View, step: int, steps: int, counts: str) -> Progr
 
 
 def _behind(view: View) -> str:
-    """The first pod that is not ready, as the end of a message."""
-    for live in sorted(view.pods(), key=lambda pod: str(pod["metadata"]["name"])):
+    """The first pod that is not ready, or why there is none, as the end of a message."""
+    pods = sorted(view.pods(), key=lambda pod: str(pod["metadata"]["name"]))
+    for live in pods:
         phase = get(live, "status", "phase")
         if phase == "Failed":
             return f"; {describe_failure(live)}"
         if phase != "Succeeded" and not holds(live, "Ready"):
             return f"; {describe(live)}"
-    return ""
+    warning = view.warning()
+    return f"; {warning}" if warning else ""
