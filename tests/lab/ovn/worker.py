@@ -1,0 +1,93 @@
+"""A fabric in PID and mount namespaces of its own, and functions run inside it.
+
+``Worker`` sends a function's name and arguments to a child that is PID 1 of its namespaces and holds the daemons. When
+the test run dies, the child's stdin closes, it ends, and the kernel takes everything else along.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from lab.group import Group
+from lab.ovn.daemons import daemons
+from lab.paths import Paths
+
+
+class Worker:
+    """Runs functions of importable modules inside the namespaces; each gets the lab's paths first."""
+
+    def __init__(self, root: Path) -> None:
+        self.paths = Paths(root)
+        here = [str(Path(__file__).parent), str(Path(__file__).parents[3])]
+        self._process = subprocess.Popen(
+            [
+                *("unshare", "--pid", "--mount", "--fork", "--kill-child", "--propagation", "private", "--"),
+                *(sys.executable, __file__, str(root)),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(here)},
+        )
+        self.call(_started)
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Run ``function(paths, *arguments)`` inside; its exception is raised here."""
+        assert self._process.stdin and self._process.stdout
+        module = "worker" if function.__module__ == __name__ else function.__module__
+        pickle.dump((module, function.__name__, arguments), self._process.stdin)
+        self._process.stdin.flush()
+        ok, value = pickle.load(self._process.stdout)  # noqa: S301 - our own child
+        if not ok:
+            raise value
+        return value
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.close()
+        self._process.wait(30)
+        self._process.stdout.close()
+
+
+def _started(_paths: Paths) -> None:
+    """Nothing: that it answers says that the fabric serves."""
+
+
+def _serve(paths: Paths) -> None:
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    Path("/run/netns").mkdir(exist_ok=True)
+    for kind, target in (("proc", "/proc"), ("tmpfs", "/run/netns")):
+        subprocess.run(["mount", "-t", kind, kind, target], check=True)
+    with Group(paths) as group:
+        subprocess.run(["ip", "netns", "add", paths.fabric], check=True)
+        subprocess.run(["ip", "-n", paths.fabric, "link", "set", "lo", "up"], check=True)
+        for daemon in daemons(paths):
+            group.start(daemon)
+        while True:
+            try:
+                module, name, arguments = pickle.load(sys.stdin.buffer)  # noqa: S301 - our own parent
+            except EOFError:
+                return
+            try:
+                answer = (True, getattr(importlib.import_module(module), name)(paths, *arguments))
+            except Exception as error:  # noqa: BLE001 - it is raised in the test
+                answer = (False, error)
+            pickle.dump(answer, answers)
+            answers.flush()
+
+
+if __name__ == "__main__":
+    _serve(Paths(Path(sys.argv[1])))
