@@ -1,1 +1,5 @@
-"""Pulumi ComponentResources of a testbed, one concern a file."""
+"""Pulumi components of a federated-learning testbed; ``Testbed`` is the whole."""
+
+from components.testbed import Testbed
+
+__all__ = ["Testbed"]

@@ -55,6 +55,11 @@ def host(node: str) -> str:
     return node.lower()
 
 
+def release_job(claim: str) -> str:
+    """P3-VC Job, in its client's namespace, of a claim ``<client>-<digest>``."""
+    return f"p3vc-{claim.rpartition('-')[2]}"
+
+
 def volume(namespace: str, purpose: str) -> str:
     """PersistentVolume (cluster-scoped) that serves the claim ``purpose`` of ``namespace``."""
     return f"{namespace}-{purpose}"

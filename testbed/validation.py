@@ -31,7 +31,9 @@ def _nodes(spec: Testbed) -> list[Problem]:
             advice = "names differ in more than case, '.' or '-'; give every node a name of its own"
             problems.append(Problem("nodes", f"{name!r} {times} times", advice))
     if spec.isolation != "client" and naming.SERVER in placement.groups(spec):
-        problems.append(Problem("nodes", repr(naming.SERVER), f"names the server's network; rename the {spec.isolation}"))
+        problems.append(
+            Problem("nodes", repr(naming.SERVER), f"names the server's network; rename the {spec.isolation}")
+        )
     if spec.server.node not in {n.name for n in spec.nodes}:
         problems.append(Problem("server.node", repr(spec.server.node), f"no such node; nodes are {_node_names(spec)}"))
     return problems
@@ -77,6 +79,11 @@ def _clients(spec: Testbed) -> list[Problem]:
                 problems.append(
                     Problem(f"clients.list.{field}", f"{value!r} {times} times", f"every {field} is used once")
                 )
+    problems += [
+        Problem("clients.list.id", repr(c.id), "names the server; choose another id")
+        for c in clients
+        if c.id == naming.SERVER
+    ]
     problems += [
         Problem(
             "clients",

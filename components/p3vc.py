@@ -1,0 +1,113 @@
+"""P3-VC: the one pod that reads a client's raw data, and what it releases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pulumi
+from pulumi_kubernetes.batch.v1 import Job
+
+from components import pods
+from components.network import nic
+from components.objects import Json, metadata
+from components.records import Cluster, Record
+from components.storage import LocalVolume
+from testbed import commands, naming, placement
+from testbed import contract as c
+from testbed.releases import release
+from testbed.spec import Client, Testbed
+
+TIMEOUT = "1h"  # a release of CIFAR-10 takes minutes on a small node
+RETRY = {"pulumi.com/replaceUnready": "true"}  # the next update runs a failed Job again
+
+
+class Release(pulumi.ComponentResource):
+    """A client's differentially private dataset.
+
+    Creates the volumes ``raw`` and ``private`` and the Job ``p3vc-<claim digest>``, awaited until it is complete. The
+    claim names the Job: the same parameters are the same Job and are charged once.
+    """
+
+    record: pulumi.Output[Record | None]
+
+    def __init__(
+        self,
+        name: str,
+        spec: Testbed,
+        client: Client,
+        cluster: Cluster,
+        *,
+        needs: Sequence[pulumi.Resource],
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        """Declare the release.
+
+        Args:
+            name: logical name, unique in the program.
+            spec: the testbed.
+            client: whose data it is.
+            cluster: where the Job's record is read.
+            needs: the client's namespace, network and storage class, which come first.
+            opts: the usual options.
+        """
+        super().__init__("kubeflower:index:Release", name, None, opts)
+        inside = naming.client_namespace(spec.name, client.id)
+        self.volumes = [
+            LocalVolume(
+                f"{name}-{purpose}",
+                spec,
+                namespace=inside,
+                owner=client.id,
+                purpose=purpose,
+                node=client.node,
+                size=size,
+                opts=pulumi.ResourceOptions(parent=self, depends_on=list(needs)),
+            )
+            for purpose, size in (("raw", spec.storage.raw), ("private", spec.storage.private))
+        ]
+        job = naming.release_job(release(spec, client).claim)
+        self.job = Job(
+            name,
+            metadata=metadata(spec, job, inside, _labels(client), RETRY),
+            spec={"backoffLimit": 2, "template": _template(spec, client)},
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                depends_on=[*needs, *self.volumes],
+                custom_timeouts=pulumi.CustomTimeouts(create=TIMEOUT, update=TIMEOUT),
+            ),
+        )
+        self.record = cluster.record(self.job, inside, job, "release")
+        self.register_outputs({})
+
+
+def _labels(client: Client) -> dict[str, str]:
+    return {c.LABEL_ROLE: c.ROLE_P3VC, c.LABEL_CLIENT: client.id}
+
+
+def _template(spec: Testbed, client: Client) -> Json:
+    made, privacy, group = release(spec, client), spec.privacy, placement.group(spec, client)
+    raw = pods.claim("raw", c.MOUNT_RAW, sub_path=c.SUBPATH_DATA)
+    ledger = pods.claim("raw", c.MOUNT_LEDGER, read_only=False, sub_path=c.SUBPATH_LEDGER)
+    private = pods.claim("private", c.MOUNT_PRIVATE, read_only=False)
+    resources = spec.clients.resources.model_copy(update={"gpu": 0})
+    annotations = {
+        c.ANNOTATION_EPSILON: str(made.total_epsilon),
+        c.ANNOTATION_MECHANISM: made.mechanism,
+        c.ANNOTATION_CLAIM: made.claim,
+        c.ANNOTATION_DATASET: made.dataset,
+        **nic(naming.subnet(spec.name, group)),
+    }
+    if privacy.disjoint is not None and made.partition is not None:
+        index, count = made.partition
+        annotations |= {c.ANNOTATION_PARTITION: f"{index}/{count}", c.ANNOTATION_DISJOINT: privacy.disjoint}
+    register = commands.p3vc_register(privacy.budget, privacy.composition, privacy.delta)
+    return pods.template(
+        spec,
+        node=client.node,
+        pull_policy=spec.clients.image_pull_policy,
+        labels={**_labels(client), c.LABEL_NETWORK: group},
+        annotations=annotations,
+        init=[pods.Container("register", register, resources, (raw, ledger))],
+        containers=[pods.Container("release", commands.p3vc_release(made), resources, (raw, ledger, private))],
+        restart="Never",
+    )
