@@ -108,6 +108,12 @@ class _Pool:
         return None
 
 
+def capacity(subnet: Object) -> int:
+    """How many NICs the subnet can hold."""
+    pool = _Pool.of(subnet)
+    return pool.cidr.num_addresses - len(pool.reserved)
+
+
 def allocate(cluster: Cluster) -> Allocation:
     """Give every NIC of every pod, and every node on the join subnet, its address and MAC.
 
