@@ -60,6 +60,10 @@ def prepare(paths: Paths) -> None:
     authority.issue("etcd", "etcd", hosts=loopback)
     authority.issue("etcd-client", "kube-apiserver")
     authority.issue("kube-apiserver", "kube-apiserver", hosts=(*loopback, "kubernetes.default.svc", "10.96.0.1"))
+    authority.issue("kubelet", "kubelet", hosts=loopback)  # the node agent serves every node's logs
+    authority.issue("kubelet-client", "kube-apiserver")
+    authority.issue("kubelet", "system:node:lab", "system:nodes", hosts=loopback)
+    authority.issue("kubelet-client", "kube-apiserver")
     authority.issue("admin", "admin", "system:masters")
     authority.signing_key("service-account")
     server = f"https://127.0.0.1:{ports(paths)['kube-apiserver']}"
@@ -112,6 +116,12 @@ def daemons(paths: Paths, tools: Mapping[str, Path] | None = None) -> list[Daemo
         "tls-cert-file": pki / "kube-apiserver.crt",
         "tls-private-key-file": pki / "kube-apiserver.key",
         "client-ca-file": pki / "ca.crt",
+        "kubelet-certificate-authority": pki / "ca.crt",
+        "kubelet-client-certificate": pki / "kubelet-client.crt",
+        "kubelet-client-key": pki / "kubelet-client.key",
+        "kubelet-certificate-authority": pki / "ca.crt",  # the node agent's log server
+        "kubelet-client-certificate": pki / "kubelet-client.crt",
+        "kubelet-client-key": pki / "kubelet-client.key",
         "authorization-mode": "RBAC",
         "service-cluster-ip-range": SERVICES,
         "service-account-issuer": "https://kubernetes.default.svc",

@@ -74,6 +74,8 @@ def start(paths: Paths, nodes: bytes) -> bool:
             write_private(description, nodes)
             _launch(paths, description, handle)
     _wait(paths)
+    if (paths.run / "nodes.json").read_bytes() != nodes:
+        raise LabError("the running lab has other nodes than the stack declares: run `lab down` first")
     return handle is not None
 
 
@@ -137,7 +139,7 @@ def stop(paths: Paths) -> State | None:
             raise LabError(f"{paths.root / 'lock'} is held by another command; try again")
         state = State.read(paths)
         sweep(paths)
-        for folder in (paths.logs, paths.bin, paths.backend):
+        for folder in _made_anew(paths):
             shutil.rmtree(folder, ignore_errors=True)
         paths.kubeconfig.unlink(missing_ok=True)
     return state
@@ -150,6 +152,11 @@ def sweep(paths: Paths) -> None:
             os.rmdir(path)  # noqa: PTH106 - a cgroup is removed whole, never its files
     for folder in (paths.run, paths.pods):
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _made_anew(paths: Paths) -> list[Path]:
+    """Folders that mean nothing without the cluster they were made for: Pulumi's state of it, its logs, links."""
+    return [paths.logs, paths.bin, paths.backend, paths.root / "pulumi-home"]
 
 
 def _cgroups(paths: Paths) -> list[Path]:
@@ -174,7 +181,7 @@ def leftovers(paths: Paths, last: State | None) -> list[str]:
     mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
     found += [f"mount {path}" for path in mounts if Path(path).is_relative_to(paths.root)]
     found += [f"cgroup {folder}" for folder in _cgroups(paths)]
-    temporary = (paths.run, paths.pods, paths.logs, paths.bin, paths.backend, paths.kubeconfig)
+    temporary = (paths.run, paths.pods, *_made_anew(paths), paths.kubeconfig)
     return found + [f"file {path}" for path in temporary if path.exists()]
 
 

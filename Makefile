@@ -1,0 +1,30 @@
+# kubeFlower: `make up` starts everything, `make test` checks everything.
+STACK ?= lab
+LAB := .venv/bin/lab
+.DEFAULT_GOAL := help
+.PHONY: help bootstrap up down preview status matrix test
+
+help: ## what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+bootstrap: ## install what is missing
+	@scripts/bootstrap
+
+up: bootstrap ## start the lab and bring STACK (lab) up, to a finished federation
+	@$(LAB) up --stack $(STACK)
+
+down: bootstrap ## stop the lab; raw data and privacy ledgers stay
+	@$(LAB) down
+
+preview: bootstrap ## show that STACK passes the policies; creates nothing
+	@$(LAB) preview --stack $(STACK)
+
+status: bootstrap ## show the lab's daemons and pods
+	@$(LAB) status
+
+matrix: bootstrap ## send packets between all pods and compare with the declared intent
+	@$(LAB) matrix
+
+test: bootstrap ## run every check and test
+	@scripts/test
+

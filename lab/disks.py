@@ -1,0 +1,86 @@
+"""What each node's administrator prepares on its disk: the owners' raw data, and folders for the volumes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from lab.errors import LabError
+from lab.paths import REPOSITORY, Paths
+from lab.progress import step
+from testbed import contract, naming, placement
+from testbed.spec import Client, Testbed
+
+P3VC = REPOSITORY / "workloads" / ".venv" / "bin" / "p3vc"
+BUNDLED = ("digits",)  # data sets that need no download: scikit-learn brings them along
+
+
+def prepare(paths: Paths, spec: Testbed) -> None:
+    """Make every folder the testbed's volumes need, and put a bundled data set where its owner would.
+
+    What is there stays as it is: raw data is its owner's, a ledger is never reset.
+
+    Raises:
+        LabError: when a client's data is missing and the lab cannot make it.
+    """
+    server = paths.on_disk(naming.host(spec.server.node), f"{spec.storage.root}/{spec.name}/server")
+    for purpose in ("state", "results"):
+        _folder(server / purpose)
+    missing: dict[str, list[Path]] = {}
+    for client in placement.clients(spec):
+        raw, private = _client_folders(paths, spec, client)
+        _folder(private)
+        _folder(raw / contract.SUBPATH_LEDGER)
+        data = _folder(raw / contract.SUBPATH_DATA)
+        if not any(data.iterdir()):
+            missing.setdefault(client.dataset or spec.dataset.name, []).append(data)
+    for dataset, folders in missing.items():
+        if dataset not in BUNDLED:
+            places = "\n".join(f"  {folder}" for folder in folders)
+            raise LabError(f"the raw data of {dataset!r} is not on the nodes' disks: put it into\n{places}")
+        with step(f"putting {dataset} on the disks of {len(folders)} clients"):
+            _bundled(dataset, folders)
+
+
+def _client_folders(paths: Paths, spec: Testbed, client: Client) -> tuple[Path, Path]:
+    home = paths.on_disk(naming.host(client.node), f"{spec.storage.root}/{spec.name}/{client.id}")
+    return home / "raw", home / "private"
+
+
+def _folder(path: Path) -> Path:
+    """Make a folder for the pods' user; one that is there keeps its owner and mode."""
+    if not path.is_dir():
+        path.mkdir(parents=True)
+        os.chown(path, contract.UID, contract.UID)
+        path.chmod(0o750)
+    return path
+
+
+def _bundled(dataset: str, folders: list[Path]) -> None:
+    """Make a bundled data set once and give each folder its copy, complete or not at all."""
+    with tempfile.TemporaryDirectory(prefix="kubeflower-") as scratch:
+        made = Path(scratch) / f"{dataset}.npz"
+        done = subprocess.run([P3VC, "dataset", dataset, "--out", made], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise LabError(f"making the data set {dataset!r} failed: {done.stderr.strip()}")
+        content = made.read_bytes()
+    for folder in folders:
+        beside = folder / f".{made.name}"
+        with beside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chown(beside, contract.UID, contract.UID)
+        beside.chmod(0o440)
+        beside.rename(folder / made.name)
+
+
+def kept(paths: Paths) -> Iterator[str]:
+    """What ``lab down`` leaves on purpose, a line each."""
+    if paths.disks.is_dir() and any(paths.disks.iterdir()):
+        yield f"{paths.disks}: the nodes' disks with raw data, releases and ledgers (what was spent stays spent)"
+    if (paths.root / "key-root").exists():
+        yield f"{paths.root / 'key-root'}: the secret from which keys are derived"

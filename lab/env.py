@@ -1,0 +1,77 @@
+"""The environment in which plain ``pulumi`` and ``kubectl`` work on a lab."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shlex
+import shutil
+from pathlib import Path
+
+from lab.errors import LabError
+from lab.paths import Paths, cache
+from lab.pki import write_private
+from lab.plugins import install
+from lab.tools import tool
+
+# Pulumi keeps a passphrase's salt in the stack's file, so whoever shares Pulumi.lab.yaml shares the passphrase. A lab's
+# state never leaves its folder, which its owner alone can read; real stacks have passphrases of their own.
+PASSPHRASE = "kubeflower-lab"  # noqa: S105
+
+
+def key_root(paths: Paths) -> Path:
+    """The file with the secret from which a testbed's keys are derived: made once, kept by ``lab down``."""
+    path = paths.root / "key-root"
+    if not path.exists():
+        write_private(path, secrets.token_hex(32).encode() + b"\n")
+    return path
+
+
+def write_bin(paths: Paths) -> Path:
+    """Fill the lab's bin folder with links to the programs that its user runs."""
+    links = {"pulumi": tool("pulumi"), "kubectl": tool("kubectl")}
+    own_uv = cache() / "uv" / "bin" / "uv"
+    if shutil.which("uv") in (None, str(paths.bin / "uv")) and own_uv.exists():
+        links["uv"] = own_uv
+    paths.bin.mkdir(parents=True, exist_ok=True, mode=0o755)
+    for name, target in links.items():
+        beside = paths.bin / f".{name}.{os.getpid()}"
+        beside.unlink(missing_ok=True)
+        beside.symlink_to(target)
+        beside.rename(paths.bin / name)
+    return paths.bin
+
+
+def pulumi_environment(paths: Paths) -> dict[str, str]:
+    """What every use of the engine needs: its program and its plugins, a backend, no wish to look for updates."""
+    folder, home = write_bin(paths), paths.root / "pulumi-home"
+    install.prepare_home(home, tool("pulumi"))
+    paths.backend.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = os.environ.get("PATH", "").split(os.pathsep)
+    return {
+        "PATH": os.pathsep.join([str(folder), *(entry for entry in path if entry != str(folder))]),
+        "PULUMI_HOME": str(home),
+        "PULUMI_BACKEND_URL": f"file://{paths.backend}",
+        "PULUMI_CONFIG_PASSPHRASE": PASSPHRASE,
+        "PULUMI_SKIP_UPDATE_CHECK": "true",
+    }
+
+
+def environment(paths: Paths) -> dict[str, str]:
+    """The variables of a running lab.
+
+    Raises:
+        LabError: when the lab has no cluster.
+    """
+    if not paths.kubeconfig.exists():
+        raise LabError(f"no lab in {paths.root}: start it with `lab up`")
+    return {
+        **pulumi_environment(paths),
+        "KUBECONFIG": str(paths.kubeconfig),
+        "KUBEFLOWER_KEY_ROOT_FILE": str(key_root(paths)),
+    }
+
+
+def exports(variables: dict[str, str]) -> str:
+    """Lines for a shell's ``eval``."""
+    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in variables.items())

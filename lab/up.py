@@ -1,0 +1,92 @@
+"""From a stack's file to a finished federation, and its preview without any cluster."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+
+from lab import disks, lifecycle, report
+from lab.engine import Engine
+from lab.env import environment, pulumi_environment
+from lab.errors import LabError
+from lab.events import Narrator
+from lab.failures import failures
+from lab.paths import REPOSITORY, Paths
+from lab.progress import say, step
+from lab.tools import tools
+from testbed import stackfile
+from testbed.errors import SpecError
+from testbed.spec import Testbed
+
+
+def load(stack: str) -> Testbed:
+    """The testbed that a stack's file declares.
+
+    Raises:
+        LabError: with one line for everything that cannot be built.
+    """
+    try:
+        return stackfile.read(stack, REPOSITORY)
+    except SpecError as error:
+        raise LabError(f"the configuration of stack {stack} cannot be built:\n{error}") from None
+
+
+def up(paths: Paths, stack: str) -> None:
+    """Start the lab, prepare its nodes' disks, and bring the stack up under the policy pack.
+
+    Raises:
+        LabError: for a configuration that cannot be built (then nothing is started), a refusal or a failure.
+    """
+    spec = load(stack)
+    tools()
+    nodes = json.dumps([node.model_dump(mode="json") for node in spec.nodes], indent=1).encode()
+    if lifecycle.start(paths, nodes):
+        say("the lab runs")
+    else:
+        say("the lab runs already")
+    disks.prepare(paths, spec)
+    engine = Engine(stack, environment(paths))
+    engine.unlock(paths.backend)
+    if not engine.init():
+        with step(f"comparing stack {stack} with what is running"):
+            seen = engine.preview("--diff")
+        _refuse(seen)
+        if not seen.changes:
+            report.show(engine.outputs())
+            say("nothing changed: the testbed is as declared")
+            return
+    with step(f"bringing stack {stack} up"):
+        done = engine.up()
+    _refuse(done, failures(paths, spec.name))
+    report.show(engine.outputs())
+    say("the testbed is up")
+
+
+def preview(stack: str) -> None:
+    """Preview a stack from nothing under the policy pack; needs no cluster, no lab and no secret.
+
+    Raises:
+        LabError: for a configuration that cannot be built, or a refusal.
+    """
+    load(stack)
+    with tempfile.TemporaryDirectory(prefix="kubeflower-") as scratch:
+        here = Paths(Path(scratch))
+        variables = pulumi_environment(here)
+        variables |= {"KUBECONFIG": str(here.kubeconfig), "KUBEFLOWER_KEY_ROOT_FILE": ""}
+        # Pulumi writes into a stack's file what only matters to its backend, so it gets a copy.
+        for name in ("Pulumi.yaml", f"Pulumi.{stack}.yaml"):
+            shutil.copy(REPOSITORY / name, here.root / name)
+        engine = Engine(stack, variables, here.root / f"Pulumi.{stack}.yaml")
+        engine.init(cwd=here.root)
+        with step(f"previewing stack {stack}"):
+            seen = engine.preview()
+        _refuse(seen)
+    say(f"stack {stack} may be created: {seen.changes['create']} resources; nothing was created now")
+
+
+def _refuse(operation: Narrator, reasons: list[str] | None = None) -> None:
+    """Raise what an operation failed on, the pods' own reasons first."""
+    if not operation.ok:
+        raise LabError("\n".join([*(reasons or []), *operation.problems]))
