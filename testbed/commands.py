@@ -33,11 +33,16 @@ class Release:
     seed: int
     format: str
     number: int  # raised to release again
+    disjoint: str | None = None  # why no person has records in two partitions; recorded in the ledger
 
     @property
     def claim(self) -> str:
-        """Idempotent claim id: the same parameters are the same claim and are charged once."""
-        text = json.dumps(asdict(self), sort_keys=True, default=str)
+        """Idempotent claim id: the same parameters are the same claim and are charged once.
+
+        Rewording the disjointness assertion changes nothing that is released, so it is not part of the claim.
+        """
+        parameters = {key: value for key, value in asdict(self).items() if key != "disjoint"}
+        text = json.dumps(parameters, sort_keys=True, default=str)
         return f"{self.client}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
     @property
@@ -65,6 +70,8 @@ def p3vc_release(release: Release) -> list[str]:
         index, count = release.partition
         argv += ["--partition", f"{index}/{count}", "--partitioner", release.partitioner]
         argv += ["--alpha", repr(release.alpha), "--seed", str(release.seed)]
+        if release.disjoint is not None:
+            argv += ["--disjoint", release.disjoint]
     return [*argv, "--termination-log", c.TERMINATION_LOG]
 
 

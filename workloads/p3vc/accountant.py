@@ -1,0 +1,180 @@
+"""How releases of one dataset add up, in decimals rounded outward.
+
+Every charge is a pure-DP epsilon. The rule is fixed when the dataset is registered and decides what is admitted:
+
+- ``basic``: the sum of the epsilons. Exact.
+- ``advanced``: sqrt(2 ln(1/δ) Σε²) + Σε²/2, valid for adaptively chosen epsilons as a privacy filter: Whitehouse, Ramdas,
+  Rogers, Wu, "Fully-Adaptive Composition in Differential Privacy", ICML 2023, Theorem 1.
+- ``zcdp``: each ε is ε²/2-zCDP (Bun, Steinke 2016, Proposition 1.4); ρ adds up under a filter (Feldman, Zrnic 2021); it converts to
+  (ε, δ) as in Canonne, Kamath, Steinke 2020, Proposition 12. Never above ``advanced``.
+
+A running minimum of the rules is covered by none of these theorems, so decisions never take one; ``tightest`` reports the least
+figure that holds for the history as it stands, for information only.
+
+Parallel composition: parts of one partition share no record, so a family costs its dearest part, and only where the claims
+carry the data owner's assertion that no person has records in two parts. Otherwise everything adds up.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
+from itertools import zip_longest
+
+COMPOSITIONS = ("basic", "advanced", "zcdp")
+INFINITE = Decimal("Infinity")
+_UP = Context(prec=60, rounding=ROUND_CEILING)
+_DOWN = Context(prec=60, rounding=ROUND_FLOOR)
+_GRAIN = Decimal("1e-12")
+
+
+@dataclass(frozen=True)
+class Charge:
+    """What one claim costs a record it covers.
+
+    Attributes:
+        epsilon: total pure epsilon, features and labels; infinite for a release without a claim.
+        family: the partition family, when a disjointness assertion is recorded.
+        part: the part's index within the family.
+    """
+
+    epsilon: Decimal
+    family: str | None = None
+    part: int | None = None
+
+
+def spent(charges: Iterable[Charge], composition: str, delta: Decimal | None) -> Decimal:
+    """Return the epsilon that ``charges`` come to under a registered rule, never below the true figure.
+
+    Args:
+        charges: in any order.
+        composition: ``basic``, ``advanced`` or ``zcdp``.
+        delta: in (0, 1); needed by all but ``basic``.
+    """
+    history = _worst(charges, _sum if composition == "basic" else _squares)
+    return _compose(history, composition, delta)
+
+
+def tightest(charges: Sequence[Charge], delta: Decimal | None) -> tuple[Decimal, str]:
+    """Return the least valid epsilon of a finished history at ``delta``, and the method that gives it.
+
+    Beside the three rules it tries the privacy-loss distribution of dp-accounting, which is exact for heterogeneous pure-DP
+    mechanisms up to its grid (pessimistic). For reports, not for decisions.
+    """
+    candidates = [(_compose(_worst(charges, _sum), "basic", None), "basic")]
+    history = _worst(charges, _squares)
+    if delta is not None and history and INFINITE not in history:
+        candidates += [(_compose(history, rule, delta), rule) for rule in ("advanced", "zcdp")]
+        candidates.append((_loss_distribution(_dominating(charges), delta), "pld"))
+    return min(candidates)
+
+
+def _sum(history: Sequence[Decimal]) -> Decimal:
+    total = Decimal(0)
+    for epsilon in history:
+        total = _UP.add(total, epsilon)
+    return total
+
+
+def _squares(history: Sequence[Decimal]) -> Decimal:
+    total = Decimal(0)
+    for epsilon in history:
+        total = _UP.add(total, _UP.multiply(epsilon, epsilon))
+    return total
+
+
+def _families(charges: Iterable[Charge]) -> tuple[list[Decimal], list[list[list[Decimal]]]]:
+    """Split charges into those that all add up, and per family the histories of its parts."""
+    alone: list[Decimal] = []
+    families: dict[str, dict[int | None, list[Decimal]]] = defaultdict(lambda: defaultdict(list))
+    for charge in charges:
+        if charge.family is None:
+            alone.append(charge.epsilon)
+        else:
+            families[charge.family][charge.part].append(charge.epsilon)
+    return alone, [list(parts.values()) for parts in families.values()]
+
+
+def _worst(charges: Iterable[Charge], weight: Callable[[Sequence[Decimal]], Decimal]) -> list[Decimal]:
+    """Return the history of the record that loses most: a record is in one part of each family."""
+    history, families = _families(charges)
+    for parts in families:
+        history += max(parts, key=weight)
+    return history
+
+
+def _dominating(charges: Iterable[Charge]) -> list[Decimal]:
+    """Return a history no record's exceeds, for methods whose cost is not a sum."""
+    history, families = _families(charges)
+    for parts in families:
+        ranked = (sorted(part, reverse=True) for part in parts)
+        history += [max(column) for column in zip_longest(*ranked, fillvalue=Decimal(0))]
+    return history
+
+
+def _compose(history: list[Decimal], composition: str, delta: Decimal | None) -> Decimal:
+    if INFINITE in history:
+        return INFINITE
+    if composition == "basic":
+        return _sum(history)
+    if delta is None:
+        raise ValueError(f"composition {composition} needs a delta")
+    squares = _squares(history)
+    if not squares:
+        return Decimal(0)
+    figure = _advanced(squares, delta) if composition == "advanced" else _zcdp(_UP.divide(squares, Decimal(2)), delta)
+    return figure.quantize(_GRAIN, rounding=ROUND_CEILING)
+
+
+def _log_up(x: Decimal) -> Decimal:
+    return _UP.next_plus(_UP.ln(x))  # Decimal's ln and sqrt round to nearest, whatever the context
+
+
+def _log_inverse(delta: Decimal) -> Decimal:
+    """Return ln(1/delta), rounded up."""
+    return -_DOWN.next_minus(_DOWN.ln(delta))
+
+
+def _advanced(squares: Decimal, delta: Decimal) -> Decimal:
+    root = _UP.next_plus(_UP.sqrt(_UP.multiply(_UP.multiply(Decimal(2), _log_inverse(delta)), squares)))
+    return _UP.add(root, _UP.divide(squares, Decimal(2)))
+
+
+def _zcdp(rho: Decimal, delta: Decimal) -> Decimal:
+    """Convert ρ-zCDP: the bound holds for every α > 1, so α is searched in floats and the bound taken in decimals."""
+    log, r = float(_log_inverse(delta)), float(rho)
+
+    def bound(t: float) -> float:  # α = 1 + e^t
+        gap = math.exp(t)
+        return r * (1 + gap) + log / gap - math.log1p(1 / gap) - math.log1p(gap) / gap
+
+    centre = 0.5 * math.log(log / r)  # the optimum of ρα + ln(1/δ)/(α - 1)
+    low, high = centre - 6, centre + 6
+    for _ in range(120):
+        left, right = low + (high - low) / 3, high - (high - low) / 3
+        low, high = (low, right) if bound(left) < bound(right) else (left, high)
+    gap = Decimal(math.exp(low))
+    alpha = _DOWN.add(1, gap)
+    alpha_up = _UP.add(1, gap)
+    # ρα + [ln(1/δ) - ln α]/(α - 1) + ln((α - 1)/α), each term rounded up.
+    middle = _UP.divide(_UP.subtract(_log_inverse(delta), _DOWN.next_minus(_DOWN.ln(alpha))), gap)
+    total = _UP.add(_UP.add(_UP.multiply(rho, alpha_up), middle), _log_up(_UP.divide(gap, alpha)))
+    return max(total, Decimal(0))
+
+
+def _loss_distribution(history: list[Decimal], delta: Decimal) -> Decimal:
+    from dp_accounting import dp_event, pld  # noqa: PLC0415 - a second of imports that only reports need
+
+    accountant = pld.PLDAccountant()
+    for epsilon in history:
+        accountant.compose(dp_event.EpsilonDeltaDpEvent(float(_up_float(epsilon)), 0.0))
+    figure = Decimal(accountant.get_epsilon(float(delta)))
+    return figure.quantize(Decimal("1e-9"), rounding=ROUND_CEILING)
+
+
+def _up_float(value: Decimal) -> float:
+    nearest = float(value)
+    return nearest if Decimal(nearest) >= value else math.nextafter(nearest, math.inf)

@@ -1,0 +1,127 @@
+"""An append-only file of hash-chained JSON lines that a crash cannot corrupt and an edit cannot hide in.
+
+Each line holds its number, the SHA-256 of the line before it and one entry. An append is one write of one line, then
+fsync, and only then does the writer act on it. So a last line without its newline was never acted upon: a reader leaves it out,
+the next writer cuts it off. Beside the file, ``.head`` holds the number and hash of the last line, replaced atomically after
+each append: a file shorter than its head has lost lines and is refused.
+
+The chain shows accidents and edits by those who cannot rewrite it whole. It is no proof against who owns the folder; the
+head that each release's manifest quotes is a copy out of that owner's reach.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from p3vc.errors import BadInputError
+
+GENESIS = "0" * 64
+
+
+class Chain:
+    """The file at ``path``; callers hold the folder's lock around ``append``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.entries: list[dict[str, Any]] = []
+        self.head = GENESIS
+        self._length = 0  # bytes of whole lines
+        self._read()
+
+    def _read(self) -> None:
+        data = self.path.read_bytes() if self.path.exists() else b""
+        hashes = [GENESIS]
+        for number, line in enumerate(data.splitlines(keepends=True)):
+            if not line.endswith(b"\n"):
+                break
+            try:
+                record = json.loads(line)
+                intact = record["seq"] == number and record["prev"] == hashes[-1]
+            except (ValueError, TypeError, KeyError):
+                intact = False
+            if not intact:
+                raise BadInputError(
+                    f"{self.path}: line {number + 1} breaks the hash chain: the ledger was edited or damaged. "
+                    "Restore it from a backup; nothing is released from this dataset until then"
+                )
+            self.entries.append(record)
+            hashes.append(hashlib.sha256(line).hexdigest())
+            self._length += len(line)
+        self.head = hashes[-1]
+        anchor = self.path.with_suffix(".head")
+        if anchor.exists():
+            number, _, digest = anchor.read_text().strip().partition(" ")
+            if not number.isdigit() or int(number) >= len(hashes) or hashes[int(number)] != digest:
+                raise BadInputError(
+                    f"{self.path}: holds {len(self.entries)} lines that do not lead to its head {anchor.name} (line {number}): "
+                    "lines were removed or replaced. Restore both from a backup"
+                )
+
+    def append(self, entry: dict[str, Any]) -> None:
+        """Add one entry durably; when this returns it survives any crash."""
+        record = {"seq": len(self.entries), "prev": self.head, **entry}
+        line = json.dumps(record, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+        new = not self.path.exists()
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o640)
+        try:
+            if os.fstat(descriptor).st_size > self._length:
+                os.ftruncate(descriptor, self._length)  # a torn line
+            os.lseek(descriptor, self._length, os.SEEK_SET)
+            write_all(descriptor, line)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if new:
+            sync_folder(self.path.parent)
+        self.entries.append(record)
+        self._length += len(line)
+        self.head = hashlib.sha256(line).hexdigest()
+        replace(self.path.with_suffix(".head"), f"{len(self.entries)} {self.head}\n".encode(), 0o640)
+
+
+def write_all(descriptor: int, data: bytes | memoryview) -> None:
+    """Write everything, however short the system's writes are."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a creation, renaming or deletion in ``folder`` durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace(path: Path, data: bytes, mode: int) -> None:
+    """Put ``data`` at ``path`` atomically and durably."""
+    beside = path.with_name(f".{path.name}.partial")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    try:
+        os.fchmod(descriptor, mode)  # whatever the umask
+        write_all(descriptor, data)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.replace(beside, path)  # noqa: PTH105
+    sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold an exclusive lock on the file at ``path``; the system frees it when the process dies."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o640)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

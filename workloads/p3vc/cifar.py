@@ -1,0 +1,126 @@
+"""CIFAR-10 as its authors publish it: the binary version, and the Python version without trusting its pickles.
+
+https://www.cs.toronto.edu/~kriz/cifar.html. Every batch found is released, the test batch too: its images are of people's
+things as much as the others.
+"""
+
+from __future__ import annotations
+
+import _codecs
+import pickle
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p3vc.errors import BadInputError
+from p3vc.formats import Batch, Source
+
+_NAME = re.compile(r"^(data_batch_\d+|test_batch)(\.bin)?$")
+_PIXELS = 3 * 32 * 32
+_RECORD = 1 + _PIXELS
+Piece = tuple[NDArray[np.uint8], NDArray[np.int64]]
+
+
+def batches_in(path: Path) -> tuple[Path, ...]:
+    """Return the batch files at ``path`` or one folder below, in order; the binary version is preferred."""
+    if path.is_file():
+        return (path,) if _NAME.match(path.name) else ()
+    for folder in (path, *sorted(child for child in path.iterdir() if child.is_dir())):
+        found = sorted(file for file in folder.iterdir() if _NAME.match(file.name))
+        binary = tuple(file for file in found if file.suffix == ".bin")
+        if found:
+            return binary or tuple(found)
+    return ()
+
+
+def open_cifar(path: Path) -> Source:
+    """Open a folder of batches, or one batch.
+
+    Raises:
+        BadInputError: no batch, or one of a wrong size.
+    """
+    files = batches_in(path)
+    if not files:
+        raise BadInputError(f"--data {path}: no CIFAR-10 batch there; expected data_batch_1.bin … and test_batch.bin")
+    return Cifar10(files)
+
+
+class Cifar10(Source):
+    """Batches of 3 × 32 × 32 records with labels 0..9."""
+
+    kind = "cifar10"
+    shape = (3, 32, 32)
+
+    def __init__(self, files: tuple[Path, ...]) -> None:
+        self.files = files
+        self._pieces: Callable[[Path], Iterator[Piece]] = _binary if files[0].suffix == ".bin" else _pickled
+        self.records = sum(self._count(file) for file in files)
+
+    def _count(self, file: Path) -> int:
+        if self._pieces is _binary:
+            count, rest = divmod(file.stat().st_size, _RECORD)
+            if rest or not count:
+                raise BadInputError(
+                    f"{file}: {file.stat().st_size} bytes is no multiple of {_RECORD}: truncated or not CIFAR-10"
+                )
+            return count
+        return sum(labels.size for _, labels in _pickled(file))
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """Yield the records of all batches in order."""
+        images, labels = np.empty((0, *self.shape), np.uint8), np.empty(0, np.int64)
+        for file in self.files:
+            for more_images, more_labels in self._pieces(file):
+                images, labels = np.concatenate([images, more_images]), np.concatenate([labels, more_labels])
+                whole = labels.size - labels.size % size
+                for start in range(0, whole, size):
+                    yield Batch(images[start : start + size], labels[start : start + size])
+                images, labels = images[whole:], labels[whole:]
+        if labels.size:
+            yield Batch(images, labels)
+
+
+def _binary(file: Path) -> Iterator[Piece]:
+    with file.open("rb") as stream:
+        while data := stream.read(1024 * _RECORD):
+            if len(data) % _RECORD:
+                raise BadInputError(f"{file}: ends inside a record: truncated")
+            rows = np.frombuffer(data, np.uint8).reshape(-1, _RECORD)
+            yield rows[:, 1:].reshape(-1, 3, 32, 32), rows[:, 0].astype(np.int64)
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Loads what a CIFAR-10 pickle needs and nothing else, so a doctored file cannot run code."""
+
+    _ALLOWED: dict[tuple[str, str], Any] = {  # noqa: RUF012
+        ("numpy.core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
+        ("numpy._core.multiarray", "_reconstruct"): np._core.multiarray._reconstruct,  # type: ignore[attr-defined]
+        ("numpy", "ndarray"): np.ndarray,
+        ("numpy", "dtype"): np.dtype,
+        ("_codecs", "encode"): _codecs.encode,
+    }
+
+    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401
+        """Return an allowed constructor."""
+        try:
+            return self._ALLOWED[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not allowed") from None
+
+
+def _pickled(file: Path) -> Iterator[Piece]:
+    try:
+        with file.open("rb") as stream:
+            held = _ArraysOnly(stream, encoding="bytes").load()
+        images, labels = held[b"data"], np.asarray(held[b"labels"])
+        if images.dtype != np.uint8 or images.shape != (labels.size, _PIXELS) or labels.dtype.kind not in "iu":
+            raise ValueError(f"data is {images.dtype} {images.shape} with {labels.size} labels")
+    except Exception as error:  # noqa: BLE001 - a doctored pickle may raise anything
+        raise BadInputError(
+            f"{file}: is not a CIFAR-10 batch of the Python version ({error}); download it again, or use the binary version"
+        ) from error
+    yield images.reshape(-1, 3, 32, 32), labels.astype(np.int64)

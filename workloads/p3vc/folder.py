@@ -1,0 +1,72 @@
+"""A folder a class, with PNG, JPEG or other images that Pillow reads."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from p3vc.errors import BadInputError
+from p3vc.formats import Batch, Shape, Source
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".webp", ".tif", ".tiff")
+
+
+class Folder(Source):
+    """``class/name.png``: labels number the class folders in order of name. Grey is one channel, colour three."""
+
+    kind = "folder"
+
+    def __init__(self, path: Path, shape: Shape | None) -> None:
+        if not path.is_dir():
+            raise BadInputError(f"--data {path}: is no folder; an image dataset is a folder with a folder a class")
+        self.classes = sorted(
+            child.name for child in path.iterdir() if child.is_dir() and not child.name.startswith(".")
+        )
+        entries = [
+            (file, label)
+            for label, name in enumerate(self.classes)
+            for file in sorted((path / name).iterdir())
+            if file.suffix.lower() in SUFFIXES
+        ]
+        if not entries:
+            raise BadInputError(
+                f"--data {path}: no images in its {len(self.classes)} class folders ({', '.join(SUFFIXES)})"
+            )
+        self.files = tuple(file for file, _ in entries)
+        self._labels = np.array([label for _, label in entries], np.int64)
+        self.records = len(entries)
+        first = shape or _load(self.files[0]).shape
+        self.shape = (first[0], first[1], first[2])
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """Yield decoded images in order of class and name."""
+        for start in range(0, self.records, size):
+            files = self.files[start : start + size]
+            images = np.zeros((len(files), *self.shape), np.uint8)
+            malformed = np.zeros(len(files), np.bool_)
+            for i, file in enumerate(files):
+                image = _load(file)
+                if image.shape == self.shape:
+                    images[i] = image
+                else:
+                    malformed[i] = True
+            yield Batch(images, self._labels[start : start + size], malformed)
+
+
+def _load(file: Path) -> NDArray[np.uint8]:
+    from PIL import Image  # noqa: PLC0415 - only folders need it
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(file) as image:
+                if image.mode not in ("L", "RGB"):
+                    image = image.convert("L" if image.mode in ("1", "LA", "I;16") else "RGB")  # noqa: PLW2901
+                pixels = np.asarray(image, np.uint8)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise BadInputError(f"{file}: cannot be decoded ({error}); replace or remove it") from error
+    return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))

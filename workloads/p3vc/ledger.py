@@ -1,0 +1,333 @@
+"""The privacy ledger of a folder: one hash-chained file per dataset digest, kept beside the raw data.
+
+Life of a claim: ``reserve`` (admitted under the registered rule; counts from here on) → the claim's secret seed is stored → ``commit``
+(names the seed's SHA-256) → the data is read and released → ``complete`` (names the manifest's digest) → the seed is destroyed.
+``cancel`` gives a reservation back, and only a reservation: from ``commit`` on the charge stays.
+
+Why a seed: a claim interrupted after its commit may have shown part of its output, so fresh noise for it would be a second
+release. Its noise is a function of the committed seed, so a rerun writes the same bytes and costs nothing more. Once complete
+the seed is destroyed, because seed and release together give the raw data away; a copy that is lost later can therefore not be made
+again under the same claim. Deleting it is as good as the file system's deletion; it never leaves the folder that holds the raw
+data's ledger, mode 0600.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from p3vc.accountant import INFINITE, Charge, spent
+from p3vc.chain import Chain, locked, replace, sync_folder
+from p3vc.errors import BadInputError, RefusedError
+from p3vc.invariants import Invariants
+
+UNBOUNDED = "unbounded"
+
+
+def plain(value: Decimal) -> str:
+    """Write a decimal without exponent or trailing zeros."""
+    return format(value.normalize(), "f") if value.is_finite() else UNBOUNDED
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What the data owner allows: fixed once, at registration."""
+
+    budget: Decimal
+    composition: str
+    delta: Decimal | None
+    on_violation: str
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the form that the ledger holds."""
+        return {
+            "budget": plain(self.budget),
+            "composition": self.composition,
+            "delta": None if self.delta is None else str(self.delta),
+            "on_violation": self.on_violation,
+        }
+
+    @staticmethod
+    def from_json(value: dict[str, Any]) -> Terms:
+        """Read what ``as_json`` wrote."""
+        delta = None if value["delta"] is None else Decimal(value["delta"])
+        return Terms(Decimal(value["budget"]), value["composition"], delta, value["on_violation"])
+
+
+@dataclass
+class Claim:
+    """Where a claim stands: ``reserved``, ``committed`` or ``complete``."""
+
+    parameters: dict[str, Any]
+    charge: Charge
+    status: str = "reserved"
+    commitment: str | None = None
+    manifest: str | None = None
+
+
+@dataclass
+class Account:
+    """One dataset's ledger, replayed from its chain."""
+
+    chain: Chain
+    dataset: str = ""
+    terms: Terms = field(default_factory=lambda: Terms(Decimal(0), "basic", None, "refuse"))
+    invariants: Invariants = field(default_factory=lambda: Invariants(0, (0, 0, 0), 0))
+    violations: dict[str, int] = field(default_factory=dict)
+    fingerprints: set[str] = field(default_factory=set)
+    claims: dict[str, Claim] = field(default_factory=dict)
+
+    @property
+    def charges(self) -> list[Charge]:
+        """Everything reserved, committed or complete."""
+        return [claim.charge for claim in self.claims.values()]
+
+    @property
+    def spent(self) -> Decimal:
+        """Epsilon spent under the registered rule."""
+        return self.after()
+
+    @property
+    def remaining(self) -> Decimal:
+        """What is left of the budget."""
+        return max(Decimal(0), self.terms.budget - self.spent)
+
+    def after(self, *charges: Charge) -> Decimal:
+        """Return what would be spent after further charges."""
+        return spent([*self.charges, *charges], self.terms.composition, self.terms.delta)
+
+    def apply(self, entry: dict[str, Any]) -> None:
+        """Replay one entry."""
+        kind, name = entry["type"], entry.get("claim", "")
+        if kind == "register":
+            self.dataset, self.terms = entry["dataset"], Terms.from_json(entry["terms"])
+            self.invariants, self.violations = Invariants.from_json(entry["invariants"]), entry["violations"]
+        elif kind == "reserve":
+            epsilon = INFINITE if entry["epsilon"] == UNBOUNDED else Decimal(entry["epsilon"])
+            family = entry["parallel"] or {"family": None, "part": None}
+            self.claims[name] = Claim(entry["parameters"], Charge(epsilon, family["family"], family["part"]))
+        elif kind == "commit":
+            self.claims[name].status, self.claims[name].commitment = "committed", entry["seed_sha256"]
+        elif kind == "complete":
+            self.claims[name].status, self.claims[name].manifest = "complete", entry["manifest"]
+        elif kind == "cancel":
+            del self.claims[name]
+        elif kind != "seen":
+            raise BadInputError(
+                f"{self.chain.path}: entry of unknown type {kind!r}: written by a newer p3vc; use that one"
+            )
+        if "fingerprint" in entry:
+            self.fingerprints.add(entry["fingerprint"])
+
+    def append(self, entry: dict[str, Any]) -> None:
+        """Write an entry durably, then replay it."""
+        self.chain.append({**entry, "time": datetime.now(UTC).isoformat(timespec="seconds")})
+        self.apply(entry)
+
+
+class Ledger:
+    """The accounts in a folder."""
+
+    def __init__(self, folder: Path, *, create: bool = False) -> None:
+        if create:
+            folder.mkdir(parents=True, exist_ok=True)
+        if not folder.is_dir():
+            raise BadInputError(f"--ledger {folder}: no ledger there; register the dataset first with p3vc register")
+        self.folder = folder
+
+    def accounts(self) -> dict[str, Account]:
+        """Replay every account, by dataset digest.
+
+        Raises:
+            BadInputError: a chain is broken.
+        """
+        found = {}
+        for path in sorted(self.folder.glob("*.jsonl")):
+            account = Account(Chain(path))
+            for entry in account.chain.entries:
+                account.apply(entry)
+            if account.dataset:  # a registration torn by a crash leaves an empty file
+                found[account.dataset] = account
+        orphans = [head.name for head in self.folder.glob("*.head") if not head.with_suffix(".jsonl").exists()]
+        if orphans:
+            raise BadInputError(
+                f"--ledger {self.folder}: {orphans[0]} has lost its .jsonl file; restore it from a backup"
+            )
+        return found
+
+    def seen(self, fingerprint: str) -> Account | None:
+        """Return the account of a dataset whose untouched files were read before."""
+        return next((a for a in self.accounts().values() if fingerprint in a.fingerprints), None)
+
+    def register(
+        self, dataset: str, terms: Terms, invariants: Invariants, violations: dict[str, int], fingerprint: str
+    ) -> bool:
+        """Open an account, or confirm it on the same terms. Returns whether it is new.
+
+        Raises:
+            BadInputError: it is registered on other terms.
+        """
+        with self._locked():
+            account = self.accounts().get(dataset)
+            if account is None:
+                account = Account(Chain(self.folder / f"{dataset.removeprefix('sha256:')}.jsonl"))
+                account.append(
+                    {
+                        "type": "register",
+                        "dataset": dataset,
+                        "terms": terms.as_json(),
+                        "invariants": invariants.as_json(),
+                        "violations": violations,
+                        "fingerprint": fingerprint,
+                    }
+                )
+                return True
+            have = {**account.terms.as_json(), **account.invariants.as_json()}
+            want = {**terms.as_json(), **invariants.as_json()}
+            different = [f"{key} {have[key]} (asked: {want[key]})" for key in have if have[key] != want[key]]
+            if different:
+                raise BadInputError(
+                    f"dataset {dataset} is already registered with {', '.join(different)}; the terms of a dataset are fixed once: "
+                    "ask for the registered ones"
+                )
+            if fingerprint not in account.fingerprints:
+                account.append({"type": "seen", "fingerprint": fingerprint})
+            return False
+
+    def note(self, dataset: str, fingerprint: str) -> None:
+        """Remember that files with this fingerprint hold ``dataset``."""
+        with self._locked():
+            self.accounts()[dataset].append({"type": "seen", "fingerprint": fingerprint})
+
+    @contextmanager
+    def exclusively(self, claim: str) -> Iterator[None]:
+        """Let one process at a time work on a claim."""
+        (self.folder / "locks").mkdir(exist_ok=True)
+        with locked(self.folder / "locks" / _name(claim)):
+            yield
+
+    def admit(self, dataset: str, claim: str, parameters: dict[str, Any], charge: Charge) -> Account:
+        """Reserve a claim, or find it again with the same parameters; decide nothing else.
+
+        Raises:
+            BadInputError: the claim id stands for other parameters.
+            RefusedError: over budget. Nothing has been written.
+        """
+        with self._locked():
+            accounts = self.accounts()
+            for account in accounts.values():
+                if claim in account.claims:
+                    _same(claim, account.claims[claim].parameters, parameters)
+                    return account
+            account = accounts[dataset]
+            self._afford(account, claim, charge)
+            parallel = None if charge.family is None else {"family": charge.family, "part": charge.part}
+            account.append(
+                {
+                    "type": "reserve",
+                    "claim": claim,
+                    "parameters": parameters,
+                    "epsilon": plain(charge.epsilon),
+                    "parallel": parallel,
+                }
+            )
+            return account
+
+    def _afford(self, account: Account, claim: str, charge: Charge) -> None:
+        terms, after = account.terms, account.after(charge)
+        if account.spent == INFINITE and charge.epsilon.is_finite():
+            raise RefusedError(
+                f"claim {claim}: dataset {account.dataset} has had a release without a DP claim, so its loss is unbounded and no later "
+                "claim holds; nothing was read"
+            )
+        if charge.epsilon.is_finite() and after > terms.budget:
+            rule = terms.composition + ("" if terms.delta is None else f", delta {terms.delta}")
+            raise RefusedError(
+                f"claim {claim} refused: it asks for epsilon {plain(charge.epsilon)}, which would bring dataset {account.dataset} to "
+                f"{plain(after)} of {plain(terms.budget)} ({rule}); spent {plain(account.spent)}, remaining "
+                f"{plain(account.remaining)}. Lower the epsilon or reuse the release there is; nothing was read or written"
+            )
+
+    def commit(self, dataset: str, claim: str) -> tuple[Account, bytes]:
+        """Return the account and the claim's seed, committed when this returns; the same seed until the claim is complete.
+
+        Raises:
+            RefusedError: the committed seed is gone, so the release can be neither finished nor repeated.
+        """
+        with self._locked():
+            account = self.accounts()[dataset]
+            state = account.claims[claim]
+            if state.status == "committed":
+                seed = self._seed(claim)
+                if seed is None or hashlib.sha256(seed).hexdigest() != state.commitment:
+                    raise RefusedError(
+                        f"claim {claim}: was interrupted and its seed is lost, so its noise cannot be repeated; fresh noise "
+                        "costs again: ask under a new claim id"
+                    )
+                return account, seed
+            seed = os.urandom(32)
+            (self.folder / "seeds").mkdir(mode=0o700, exist_ok=True)
+            replace(self.folder / "seeds" / _name(claim), seed, 0o600)
+            account.append({"type": "commit", "claim": claim, "seed_sha256": hashlib.sha256(seed).hexdigest()})
+            return account, seed
+
+    def complete(self, dataset: str, claim: str, manifest: str) -> Account:
+        """Record that the claim's release is whole and destroy its seed; repeating it changes nothing."""
+        with self._locked():
+            account = self.accounts()[dataset]
+            if account.claims[claim].status != "complete":
+                account.append({"type": "complete", "claim": claim, "manifest": manifest})
+            path = self.folder / "seeds" / _name(claim)
+            if path.exists():
+                path.unlink()
+                sync_folder(path.parent)
+            return account
+
+    def cancel(self, claim: str) -> Account:
+        """Give back a reservation that was never committed.
+
+        Raises:
+            BadInputError: no such claim.
+            RefusedError: the claim went further.
+        """
+        with self.exclusively(claim), self._locked():
+            for account in self.accounts().values():
+                if claim in account.claims:
+                    status = account.claims[claim].status
+                    if status != "reserved":
+                        raise RefusedError(
+                            f"claim {claim} is {status}: its data may have been read, so its charge stays"
+                        )
+                    account.append({"type": "cancel", "claim": claim})
+                    return account
+        raise BadInputError(f"claim {claim}: not in this ledger")
+
+    def _seed(self, claim: str) -> bytes | None:
+        path = self.folder / "seeds" / _name(claim)
+        return path.read_bytes() if path.exists() else None
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with locked(self.folder / ".lock"):
+            yield
+
+
+def _name(claim: str) -> str:
+    return hashlib.sha256(claim.encode()).hexdigest()[:32]
+
+
+def _same(claim: str, have: dict[str, Any], want: dict[str, Any]) -> None:
+    different = [
+        f"{key} {have.get(key)} (asked: {want.get(key)})" for key in {**have, **want} if have.get(key) != want.get(key)
+    ]
+    if different:
+        raise BadInputError(
+            f"claim {claim} already stands for another release: {', '.join(different)}; use a new claim id for a new release"
+        )

@@ -1,0 +1,105 @@
+"""What a ledger and a planned release look like to a person and to ``testbed ledger``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from p3vc import mechanisms
+from p3vc.accountant import tightest
+from p3vc.errors import BadInputError
+from p3vc.expected import expected_error
+from p3vc.ledger import Account, Ledger, plain
+from p3vc.release import Request, recognise
+
+
+def ledger_report(folder: Path, dataset: str | None) -> dict[str, Any]:
+    """Return one dataset's account: budget, spent, remaining, claims and the raw entries; decimals are strings.
+
+    Raises:
+        BadInputError: none, several and none named, or a broken chain.
+    """
+    accounts = Ledger(folder).accounts()
+    if dataset is None and len(accounts) != 1:
+        known = ", ".join(accounts) or "none; register one first"
+        raise BadInputError(f"--ledger {folder}: has {len(accounts)} datasets ({known}); name one with --dataset")
+    try:
+        account = accounts[dataset] if dataset else next(iter(accounts.values()))
+    except KeyError:
+        raise BadInputError(f"--dataset {dataset}: not in {folder}; it has {', '.join(accounts)}") from None
+    figure, method = tightest(account.charges, account.terms.delta)
+    return {
+        "dataset": account.dataset,
+        **account.terms.as_json(),
+        "spent": plain(account.spent),
+        "remaining": plain(account.remaining),
+        "tightest": {"epsilon": plain(figure), "method": method},
+        "invariants": account.invariants.as_json(),
+        "claims": {name: _claim(account, name) for name in account.claims},
+        "head": account.chain.head,
+        "entries": account.chain.entries,
+    }
+
+
+def _claim(account: Account, name: str) -> dict[str, Any]:
+    claim = account.claims[name]
+    return {
+        "epsilon": plain(claim.charge.epsilon),
+        "status": claim.status,
+        "mechanism": claim.parameters["mechanism"],
+        "part": claim.charge.part,
+    }
+
+
+def ledger_text(record: dict[str, Any]) -> str:
+    """Return the table for a person."""
+    rule = record["composition"] + (f" at delta {record['delta']}" if record["delta"] else "")
+    lines = [
+        f"dataset    {record['dataset']}",
+        f"budget     {record['budget']} ({rule})",
+        f"spent      {record['spent']}   (tightest valid figure: {record['tightest']['epsilon']}, {record['tightest']['method']})",
+        f"remaining  {record['remaining']}",
+    ]
+    for name, claim in record["claims"].items():
+        lines.append(f"  {name}: epsilon {claim['epsilon']}, {claim['mechanism']}, {claim['status']}")
+    return "\n".join(lines)
+
+
+def estimate(data: Path, kind: str, folder: Path, request: Request, workers: int | None) -> dict[str, Any]:
+    """Return what a release would cost and its expected error, without spending."""
+    _, account = recognise(data, kind, Ledger(folder), workers)
+    domain = account.invariants.domain
+    mechanism = mechanisms.build(request.mechanism, request.epsilon, request.block, request.neighbourhood, domain)
+    after = account.after(request.charge(account))
+    private = mechanism.private
+    return {
+        "dataset": account.dataset,
+        "mechanism": mechanism.name,
+        "epsilon": plain(request.total),
+        "sensitivity": mechanism.sensitivity if private else None,
+        "scale": str(mechanism.scale),
+        "expected_error": expected_error(mechanism.name, float(mechanism.scale), request.block, domain)
+        if private
+        else None,
+        "budget": plain(account.terms.budget),
+        "spent": plain(account.spent),
+        "spent_after": plain(after),
+        "would_exceed": after > account.terms.budget,
+    }
+
+
+def estimate_text(record: dict[str, Any]) -> str:
+    """Return the same for a person."""
+    error = record["expected_error"]
+    noise = (
+        "unbounded loss, no DP claim"
+        if error is None
+        else (
+            f"expected error {error['clamped']:.1f} of 255 grey levels a pixel ({error['unclamped']:.1f} before clamping)"
+        )
+    )
+    verdict = "REFUSED: over budget" if record["would_exceed"] else "admitted"
+    return (
+        f"{record['mechanism']} at epsilon {record['epsilon']}: {noise}\n"
+        f"spent {record['spent']} → {record['spent_after']} of {record['budget']}: {verdict}"
+    )
