@@ -1,0 +1,16 @@
+"""Policy ``privacy-budget``."""
+
+from policies.stack import policy
+from testbed.rules import privacy_budget as rule
+
+CONFIG = {
+    "budget": {"type": ["string", "number"], "description": "cap of the epsilon of one dataset"},
+    "testbedBudget": {"type": ["string", "number"], "description": "cap over all datasets; the budget when absent"},
+    "composition": {"type": "string", "enum": ["basic", "advanced", "zcdp"]},
+    "delta": {"type": ["string", "number"], "description": "failure probability of advanced and zcdp"},
+    "spent": {"type": "object", "description": "what ledgers hold: dataset, claim, epsilon"},
+}
+
+POLICY = policy(
+    rule.NAME, "Everything already spent and everything these releases would spend stays within the budget.", CONFIG
+)

@@ -1,0 +1,84 @@
+"""The engine's resources as Kubernetes objects, with unknown values kept as such."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from pulumi_policy import proxy
+
+from testbed.manifests import Object, Unknown, expand
+
+# Resources of the Kubernetes provider that hold no object of their own: their children are resources too.
+COMPONENTS = (
+    "kubernetes:helm.sh/v3:Chart", "kubernetes:helm.sh/v4:Chart", "kubernetes:yaml:", "kubernetes:yaml/v2:",
+    "kubernetes:kustomize:", "kubernetes:kustomize/v2:",
+)  # fmt: skip
+SENTINELS = frozenset(value for name, value in vars(proxy).items() if name.startswith("UNKNOWN_"))
+
+
+def plain(value: Any) -> Any:
+    """Plain data from the policy SDK's proxies; an unknown value becomes :class:`Unknown`, at any depth.
+
+    The proxies raise where an unknown value is read, so their target is taken and searched for the engine's own
+    unknown sentinels, also within a longer text.
+    """
+    if isinstance(value, (proxy._DictProxy, proxy._ListProxy)):
+        value = value["__target"]
+    if isinstance(value, str):
+        if value in SENTINELS or (len(value) > 36 and any(s in value for s in SENTINELS)):
+            return Unknown()
+        return value
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, Sequence):
+        return [plain(v) for v in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)  # the engine's numbers are all floats
+    return value if value is None or isinstance(value, (bool, int, float)) else Unknown(type(value).__name__)
+
+
+def objects(resources: Iterable[Any]) -> tuple[Object, ...]:
+    """Every Kubernetes object of a stack, and each other resource as an object of a kind no rule knows.
+
+    Args:
+        resources: as ``StackValidationArgs.resources``.
+    """
+    return tuple(found for resource in resources for found in _objects(resource))
+
+
+def _objects(resource: Any) -> Iterator[Object]:
+    type_, urn = resource.resource_type, resource.urn
+    if type_.startswith(("pulumi:providers:", "pulumi:pulumi:")) or type_.startswith(COMPONENTS):
+        return
+    if not type_.startswith("kubernetes:"):
+        # Of a resource of another provider only the text is known: it is searched for names of client networks.
+        if resource.provider is not None:
+            body = {"apiVersion": f"{type_}/v1", "kind": type_.rpartition(":")[2], "metadata": {"name": resource.name}}
+            yield Object({**body, "spec": _without_unknowns(plain(resource.props))}, urn)
+        return
+    version, _, kind = type_.removeprefix("kubernetes:").rpartition(":")
+    patch = kind.endswith("Patch")
+    body = {k: v for k, v in plain(resource.props).items() if not k.startswith("__")}
+    if kind == "Release" and version.startswith("helm.sh"):
+        # A Helm release hides what it creates from the preview.
+        named = {"name": resource.name, "namespace": body.get("namespace")}
+        yield Object({"apiVersion": "helm.sh/v3", "kind": "Release", "metadata": named, "spec": body}, urn)
+        return
+    body.setdefault("apiVersion", version.removeprefix("core/"))
+    body.setdefault("kind", kind.removesuffix("Patch"))
+    if body["apiVersion"] is None or body["kind"] is None:
+        body |= {"apiVersion": version.removeprefix("core/"), "kind": kind.removesuffix("Patch")}
+    try:
+        yield from expand(body, urn, patch)
+    except ValueError:
+        yield Object({**body, "spec": Unknown("unreadable")}, urn, patch)
+
+
+def _without_unknowns(value: Any) -> Any:
+    """Drop unknown values: what another provider's resource will be called once it exists names no network of ours."""
+    if isinstance(value, dict):
+        return {k: _without_unknowns(v) for k, v in value.items() if not isinstance(v, Unknown)}
+    if isinstance(value, list):
+        return [_without_unknowns(v) for v in value if not isinstance(v, Unknown)]
+    return value

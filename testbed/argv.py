@@ -1,0 +1,167 @@
+"""What a P3-VC container will really do, read back from its argv: the inverse of ``testbed.commands``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+MECHANISMS = ("laplace", "exponential", "paper")
+
+_REGISTER = frozenset(["data", "ledger", "budget", "composition", "delta"])
+_RELEASE = frozenset(
+    [
+        "data",
+        "out",
+        "ledger",
+        "claim",
+        "epsilon",
+        "mechanism",
+        "block",
+        "neighbourhood",
+        "labels",
+        "label-epsilon",
+        "format",
+        "partition",
+        "partitioner",
+        "alpha",
+        "seed",
+        "disjoint",
+        "termination-log",
+    ]
+)
+_VERIFY = frozenset(["release", "claim"])
+
+
+class Unproven(ValueError):
+    """The argv does not say for certain what it will do."""
+
+
+@dataclass(frozen=True)
+class Register:
+    """``p3vc register``: the terms a raw dataset is registered on."""
+
+    ledger: str
+    budget: Decimal
+    composition: str
+    delta: Decimal | None
+
+
+@dataclass(frozen=True)
+class Partition:
+    """One of ``count`` parts of a dataset; ``scheme`` is everything that decides who gets which record."""
+
+    index: int
+    count: int
+    scheme: str
+    by_labels: bool
+
+
+@dataclass(frozen=True)
+class Spend:
+    """``p3vc release``: what is released and what it costs."""
+
+    data: str
+    out: str
+    ledger: str
+    claim: str
+    mechanism: str
+    epsilon: Decimal
+    label_epsilon: Decimal
+    labels: str
+    partition: Partition | None
+
+    @property
+    def total(self) -> Decimal:
+        """Features and labels."""
+        return self.epsilon + self.label_epsilon
+
+
+@dataclass(frozen=True)
+class Verify:
+    """``p3vc verify``: the release that must be complete."""
+
+    release: str
+    claim: str
+
+
+def _positive(name: str, text: str) -> Decimal:
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        raise Unproven(f"--{name} {text!r} is not a number") from None
+    if not value.is_finite() or value <= 0:
+        raise Unproven(f"--{name} {text!r} is not above 0")
+    return value
+
+
+def _options(arguments: Sequence[str], allowed: frozenset[str], required: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    rest = list(arguments)
+    while rest:
+        flag = rest.pop(0)
+        name, equals, value = flag.removeprefix("--").partition("=")
+        if not flag.startswith("--") or name not in allowed:
+            raise Unproven(f"{flag!r} is not an option of it")
+        if not equals:
+            if not rest:
+                raise Unproven(f"{flag!r} has no value")
+            value = rest.pop(0)
+        if name in found:
+            raise Unproven(f"--{name} is given twice")
+        found[name] = value
+    for name in required:
+        if name not in found:
+            raise Unproven(f"--{name} is missing")
+    return found
+
+
+def _partition(options: dict[str, str]) -> Partition | None:
+    if "partition" not in options:
+        return None
+    index, slash, count = options["partition"].partition("/")
+    partitioner = options.get("partitioner")
+    if not (slash and index.isdigit() and count.isdigit() and int(index) < int(count)):
+        raise Unproven(f"--partition {options['partition']!r} is not INDEX/COUNT with INDEX from 0")
+    if partitioner not in ("iid", "dirichlet"):
+        raise Unproven(f"--partitioner {partitioner!r} is not iid or dirichlet")
+    scheme = f"{partitioner} of {count}, alpha {options.get('alpha')}, seed {options.get('seed')}"
+    return Partition(int(index), int(count), scheme, partitioner != "iid")
+
+
+def parse(argv: Sequence[Any]) -> Register | Spend | Verify:
+    """Read the argv of a P3-VC container.
+
+    Raises:
+        Unproven: when it is not exactly one ``p3vc register|release|verify`` with known options.
+    """
+    words = [a if isinstance(a, str) else "" for a in argv]
+    if len(words) != len(argv) or any("$(" in w for w in words) or "" in words:
+        raise Unproven("an argument is not plain text")
+    if words[:1] != ["p3vc"] or len(words) < 2:
+        raise Unproven(
+            f"it runs {words[0]!r} instead of p3vc" if words else "it names no command, so the image decides"
+        )
+    verb, rest = words[1], words[2:]
+    if verb == "register":
+        o = _options(rest, _REGISTER, ("data", "ledger", "budget", "composition"))
+        delta = _positive("delta", o["delta"]) if "delta" in o else None
+        return Register(o["ledger"], _positive("budget", o["budget"]), o["composition"], delta)
+    if verb == "verify":
+        o = _options(rest, _VERIFY, ("release", "claim"))
+        return Verify(o["release"], o["claim"])
+    if verb != "release":
+        raise Unproven(f"p3vc {verb} is not register, release or verify")
+    o = _options(rest, _RELEASE, ("data", "out", "ledger", "claim", "epsilon", "mechanism", "labels"))
+    if o["mechanism"] not in MECHANISMS:
+        raise Unproven(f"--mechanism {o['mechanism']!r} is not one of {', '.join(MECHANISMS)}")
+    if o["labels"] not in ("public", "private"):
+        raise Unproven(f"--labels {o['labels']!r} is not public or private")
+    if (o["labels"] == "private") != ("label-epsilon" in o):
+        raise Unproven("--label-epsilon belongs to --labels private, and to that alone")
+    label = _positive("label-epsilon", o["label-epsilon"]) if "label-epsilon" in o else Decimal(0)
+    return Spend(
+        o["data"], o["out"], o["ledger"], o["claim"], o["mechanism"], _positive("epsilon", o["epsilon"]), label,
+        o["labels"], _partition(o),
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Which pod can send a packet to which, decided from declared resources alone."""

@@ -1,0 +1,212 @@
+"""Where packets sent by a port can arrive: switches, routers, peerings, and pods that may forward."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from testbed.manifests import mapping, sequence
+from testbed.reachability import space
+from testbed.reachability.acl import Origin, Passed, permitted
+from testbed.reachability.model import Model
+from testbed.reachability.networks import Route, Router, Subnet
+from testbed.reachability.ports import Port
+from testbed.reachability.space import Interval, Region
+from testbed.workloads import Pod
+
+EVERY: tuple[Interval, ...] = (space.V4_ALL, space.V6_ALL)
+# What OVN's egress port security lets through besides a port's own addresses (ovn-northd, build_port_security_ip).
+GROUP_CAST: tuple[Interval, ...] = (space.network("224.0.0.0/4"), space.network("255.255.255.255"))
+
+
+@dataclass(frozen=True, eq=False)
+class Hop:
+    """One step of a packet and the field that lets it pass; no origin where the absence of a rule does."""
+
+    at: str
+    why: str
+    origin: Origin | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Arrival:
+    """Packets that reach a port, and the way they took."""
+
+    port: Port
+    packets: Region
+    hops: tuple[Hop, ...]
+    relayed: bool
+
+
+def forwards(pod: Pod) -> Origin | None:
+    """The field by which a pod may rewrite addresses, not only forward: its kernel's network is in its own hands."""
+    for key in ("hostNetwork", "hostPID"):
+        if pod.spec.get(key) is True:
+            return Origin(pod.owner, pod.path("spec", key), "the node's own rights")
+    for path, container in pod.containers():
+        security = mapping(container.get("securityContext"))
+        if security.get("privileged") is True:
+            return Origin(pod.owner, (*path, "securityContext", "privileged"), "privileged")
+        for index, name in enumerate(sequence(mapping(security.get("capabilities")).get("add"))):
+            if str(name).upper().removeprefix("CAP_") in ("NET_ADMIN", "SYS_ADMIN", "ALL", "NET_RAW"):
+                return Origin(pod.owner, (*path, "securityContext", "capabilities", "add", index), f"capability {name}")
+    return None
+
+
+def _passing(rules: tuple[object, ...], parts: list[Passed], at: str, absent: str) -> Iterator[tuple[Region, Hop]]:
+    for packets, origin in parts:
+        if origin is None:
+            yield packets, Hop(at, absent if not rules else "no rule stops it")
+        else:
+            yield packets, Hop(at, str(origin), origin)
+
+
+class Walk:
+    """One walk of all packets a port sends."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.relayed: list[tuple[Port, Region]] = []
+
+    def start(self, port: Port, sources: Iterable[Interval], note: str) -> Iterator[Arrival]:
+        """Every arrival of packets from ``sources``, to any destination, sent by ``port``."""
+        first = Hop(f"{port.pod.name} {port.nic}", f"sends on {port.subnet.name}{note}", port.origin)
+        yield from self._send(port, space.product(sources, EVERY), (first,), relayed=False)
+
+    def _send(self, port: Port, packets: Region, hops: tuple[Hop, ...], *, relayed: bool) -> Iterator[Arrival]:
+        net = port.subnet
+        for sent, hop in _passing(
+            port.leaving, permitted(port.leaving, packets), f"switch {net.name}", "no rule on sending"
+        ):
+            way = (*hops, hop) if hop.origin else hops
+            for other in self.model.on_subnet.get(net.name, ()):
+                if other.pod is not port.pod:
+                    yield from self._deliver(other, sent, way, relayed=relayed)
+            absent = f"{net.name} is not private"
+            for routed, up in _passing(
+                net.to_port, permitted(net.to_port, sent), f"switch {net.name} to its router", absent
+            ):
+                blank = (
+                    Origin(net.obj, ("spec", "private"), absent) if up.origin is None and not net.private else up.origin
+                )
+                up = Hop(up.at, up.why, blank)
+                router = self.model.routers[net.vpc]
+                yield from self._route(router, routed, (*way, up), relayed=relayed, seen={})
+
+    def _route(
+        self, router: Router, packets: Region, hops: tuple[Hop, ...], *, relayed: bool, seen: dict[str, Region]
+    ) -> Iterator[Arrival]:
+        packets = space.subtract(packets, seen.get(router.name, space.EMPTY))
+        if not packets:
+            return
+        seen = {**seen, router.name: seen.get(router.name, space.EMPTY) + packets}
+        for route in router.reroutes:
+            hit = space.intersect(packets, route.region)
+            if hit:
+                yield from self._next_hop(router, route, hit, hops, relayed=relayed, seen=seen)
+        index = self.model.routes[router.name]
+        chosen: dict[int, tuple[Interval, int, Subnet | Route]] = {}
+        for box in packets:
+            chosen.update((id(e[2]) ^ hash(e[0]), e) for e in index.overlapping(box.d0, box.d1))
+        for interval, rank, target in chosen.values():
+            hit = space.to(packets, [interval])
+            for _, other_rank, other in index.overlapping(*interval):
+                if other_rank > rank and other is not target:
+                    area = other.region if isinstance(other, Route) else space.product(EVERY, other.cidrs)
+                    hit = space.subtract(hit, area)
+            for route in index.by_source:
+                if route.rank > rank:
+                    hit = space.subtract(hit, route.region)
+            if not hit:
+                continue
+            if isinstance(target, Route):
+                yield from self._next_hop(router, target, hit, hops, relayed=relayed, seen=seen)
+            else:
+                origin = Origin(target.obj, ("spec", "vpc"), f"a network of router {router.name}")
+                way = (*hops, Hop(f"router {router.name}", f"connected to {target.name}", origin))
+                yield from self._from_router(target, hit, None, way, relayed=relayed)
+        for route in index.by_source:
+            hit = space.intersect(packets, route.region)
+            for interval, rank, target in index.entries if hit else ():
+                if rank > route.rank and not (isinstance(target, Subnet) and target.obj is None):
+                    hit = space.subtract(hit, space.product(EVERY, [interval]))
+            if hit:
+                yield from self._next_hop(router, route, hit, hops, relayed=relayed, seen=seen)
+
+    def _next_hop(
+        self,
+        router: Router,
+        route: Route,
+        packets: Region,
+        hops: tuple[Hop, ...],
+        *,
+        relayed: bool,
+        seen: dict[str, Region],
+    ) -> Iterator[Arrival]:
+        way = (*hops, Hop(f"router {router.name}", str(route.origin), route.origin))
+        for remote, (intervals, origin) in router.links.items():
+            if any(low <= route.next_hop <= high for low, high in intervals):
+                over = (*way, Hop(f"peering {router.name} to {remote}", str(origin), origin))
+                yield from self._route(self.model.routers[remote], packets, over, relayed=relayed, seen=seen)
+        for _, _, target in self.model.routes[router.name].overlapping(route.next_hop, route.next_hop):
+            if isinstance(target, Subnet):
+                yield from self._from_router(target, packets, route.next_hop, way, relayed=relayed)
+
+    def _from_router(
+        self, net: Subnet, packets: Region, next_hop: int | None, hops: tuple[Hop, ...], *, relayed: bool
+    ) -> Iterator[Arrival]:
+        """Packets a router puts on a switch: for their destination, or for the device at ``next_hop``."""
+        for sent, hop in _passing(net.from_port, permitted(net.from_port, packets), f"switch {net.name}", ""):
+            way = (*hops, hop) if hop.origin else hops
+            for port in self.model.on_subnet.get(net.name, ()):
+                if next_hop is None:
+                    mine = space.to(sent, port.addresses)
+                else:
+                    mine = sent if any(low <= next_hop <= high for low, high in port.addresses) else space.EMPTY
+                if mine:
+                    yield from self._deliver(port, mine, way, relayed=relayed)
+
+    def _deliver(self, port: Port, packets: Region, hops: tuple[Hop, ...], *, relayed: bool) -> Iterator[Arrival]:
+        if port.secured:
+            packets = space.to(packets, (*port.addresses, *GROUP_CAST))
+            if not packets:
+                return
+        net = port.subnet
+        absent = f"{net.name} is not private"
+        where = f"switch {net.name} to {port.pod.name} {port.nic}"
+        for arrived, hop in _passing(port.arriving, permitted(port.arriving, packets), where, absent):
+            if hop.origin is None and not net.private:
+                hop = Hop(hop.at, hop.why, Origin(net.obj, ("spec", "private"), absent))
+            way = (*hops, hop)
+            yield Arrival(port, arrived, way, relayed)
+            if port.pod.client is None:
+                yield from self._forward(port, arrived, way)
+
+    def _forward(self, port: Port, packets: Region, hops: tuple[Hop, ...]) -> Iterator[Arrival]:
+        """A pod that belongs to no client may pass on what is not addressed to it."""
+        others = [p for p in self.model.of_pod[port.pod] if p is not port]
+        if not others:
+            return
+        rewrites = forwards(port.pod)
+        own = space.merged(a for p in (port, *others) for a in p.addresses if a[0] == a[1])
+        if rewrites is None:
+            packets = space.subtract(packets, space.product(EVERY, (*own, *GROUP_CAST)))
+        else:
+            packets = space.product(EVERY, EVERY)
+        if not packets:
+            return
+        why = str(rewrites) if rewrites else "port security is off, so it takes packets for others and may forward them"
+        origin = rewrites or Origin(port.pod.owner, port.security, why)
+        way = (*hops, Hop(f"{port.pod.name} forwards", why, origin))
+        for other in others:
+            sent = space.source_in(packets, other.addresses) if other.secured else packets
+            if sent and not any(p is other and space.contains(r, sent) for p, r in self.relayed):
+                self.relayed.append((other, sent))
+                note = "" if other.secured else ": port security is off, so it sends with any source"
+                place = Origin(
+                    port.pod.owner,
+                    other.origin.path if other.secured else other.security,
+                    f"sends on {other.subnet.name}{note}",
+                )
+                step = Hop(f"{port.pod.name} {other.nic}", place.note, place)
+                yield from self._send(other, sent, (*way, step), relayed=True)

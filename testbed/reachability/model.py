@@ -1,0 +1,230 @@
+"""Everything reachability is decided on: routers, switches, ports, and what is outside the model."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from testbed import contract as c
+from testbed.manifests import Object, Path_, mapping, sequence
+from testbed.reachability import filters, networks, space
+from testbed.reachability.acl import Origin
+from testbed.reachability.networks import Hazard, Route, Router, Subnet
+from testbed.reachability.ports import Placer, Port
+from testbed.reachability.space import Interval
+from testbed.unknown import unresolved
+from testbed.workloads import Pod, is_workload, pods
+
+# Kinds of kubeovn.io that this model reads, or that carry no traffic by themselves.
+MODELLED = frozenset(
+    ["Vpc", "Subnet", "SecurityGroup", "SwitchLBRule", "IP", "IPPool", "QoSPolicy", "ProviderNetwork", "Vlan"]
+)
+POLICY_TIERS = frozenset(["AdminNetworkPolicy", "BaselineAdminNetworkPolicy", "ClusterNetworkPolicy"])
+_WORD = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?")
+_ADDRESS = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}(?:/\d{1,2})?|[0-9A-Fa-f]*:[0-9A-Fa-f:]+(?:/\d{1,3})?")
+
+
+def texts(value: Any, path: Path_ = ()) -> Iterator[tuple[Path_, str]]:
+    """Every text below ``value``, keys included, with its path."""
+    if isinstance(value, str):
+        yield path, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield (*path, str(key)), str(key)
+            yield from texts(item, (*path, str(key)))
+    elif isinstance(value, (list, tuple)):
+        for index, item in enumerate(value):
+            yield from texts(item, (*path, index))
+
+
+class RouteIndex:
+    """The routes of one router, found by destination."""
+
+    def __init__(self, router: Router) -> None:
+        entries: list[tuple[Interval, int, Subnet | Route]] = []
+        for net in router.subnets:
+            entries += [(cidr, networks.rank_connected(cidr), net) for cidr in net.cidrs]
+        self.by_source = [r for r in router.routes if not r.by_destination]
+        for route in router.routes:
+            if route.by_destination:
+                entries += [((b.d0, b.d1), route.rank, route) for b in route.region]
+        self.entries = sorted(entries, key=lambda e: e[0])
+        self.starts = [e[0][0] for e in self.entries]
+        self.reach: list[int] = []  # the furthest end up to each entry
+        for entry in self.entries:
+            self.reach.append(max(entry[0][1], self.reach[-1] if self.reach else 0))
+
+    def overlapping(self, low: int, high: int) -> Iterator[tuple[Interval, int, Subnet | Route]]:
+        """Connected networks and destination routes that overlap [low, high]."""
+        index = bisect_right(self.starts, high) - 1
+        while index >= 0 and self.reach[index] >= low:
+            if self.entries[index][0][1] >= low:
+                yield self.entries[index]
+            index -= 1
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """Routers, switches and ports of a set of objects.
+
+    Attributes:
+        hazards: what is outside the model and touches it.
+    """
+
+    objects: tuple[Object, ...]
+    routers: Mapping[str, Router]
+    subnets: Mapping[str, Subnet]
+    pods: tuple[Pod, ...]
+    ports: tuple[Port, ...]
+    hazards: tuple[Hazard, ...]
+
+    @cached_property
+    def on_subnet(self) -> Mapping[str, list[Port]]:
+        """Ports by switch."""
+        found: dict[str, list[Port]] = defaultdict(list)
+        for port in self.ports:
+            found[port.subnet.name].append(port)
+        return found
+
+    @cached_property
+    def of_pod(self) -> Mapping[Pod, list[Port]]:
+        """Ports by pod."""
+        found: dict[Pod, list[Port]] = defaultdict(list)
+        for port in self.ports:
+            found[port.pod].append(port)
+        return found
+
+    @cached_property
+    def routes(self) -> Mapping[str, RouteIndex]:
+        """Route lookup by router."""
+        return {name: RouteIndex(router) for name, router in self.routers.items()}
+
+    @cached_property
+    def client_subnets(self) -> frozenset[str]:
+        """Switches that carry a client's NIC, or a server's further NIC."""
+        return frozenset(
+            p.subnet.name for p in self.ports if p.pod.client or (p.pod.role == c.ROLE_SERVER and not p.primary)
+        )
+
+    def linked(self, vpc: str) -> frozenset[str]:
+        """The VPCs that peerings join to ``vpc``, itself included."""
+        found, todo = {vpc}, [vpc]
+        while todo:
+            router = self.routers.get(todo.pop())
+            for remote in router.links if router else ():
+                if remote not in found:
+                    found.add(remote)
+                    todo.append(remote)
+        return frozenset(found)
+
+    def touched(self, hazard: Hazard) -> frozenset[str]:
+        """The switches of clients a hazard touches."""
+        if hazard.subnet is not None:
+            return frozenset({hazard.subnet}) & self.client_subnets
+        if hazard.vpc is not None:
+            vpcs = self.linked(hazard.vpc)
+            return frozenset(n for n in self.client_subnets if self.subnets[n].vpc in vpcs)
+        if hazard.pod is not None:
+            mine = [p for pod in self.pods if pod.name == hazard.pod for p in self.of_pod.get(pod, ())]
+            return frozenset(p.subnet.name for p in mine) & self.client_subnets
+        return self.client_subnets
+
+
+def _mentions(
+    obj: Object, model_subnets: Mapping[str, Subnet], vpcs: set[str], homes: Mapping[str, set[str]]
+) -> Iterator[Hazard]:
+    """Hazards for every network of this model an object names, by name, namespace or address."""
+    why = f"{obj.kind} is outside the model and names {{}}: it may carry traffic there"
+    repair = f"remove {obj.ref}"
+    seen: set[tuple[str, str]] = set()
+    for path, text in texts({k: v for k, v in obj.body.items() if k in ("spec", "data", "metadata", "webhooks")}):
+        words = {text, *_WORD.findall(text), *text.split(".")}
+        named = [("subnet", w) for w in words if w in model_subnets] + [("vpc", w) for w in words if w in vpcs]
+        named += [("subnet", net) for w in words for net in homes.get(w, ())]
+        for address in _ADDRESS.findall(text):
+            try:
+                low, high = space.network(address)
+            except ValueError:
+                continue
+            if high - low < 1 << 16:
+                named += [
+                    ("subnet", n.name)
+                    for n in model_subnets.values()
+                    if any(a <= high and low <= b for a, b in n.cidrs)
+                ]
+        for kind, name in named:
+            if (kind, name) not in seen:
+                seen.add((kind, name))
+                origin = Origin(obj, path)
+                yield Hazard(origin, why.format(f"{kind} {name}"), repair, **{kind: name})  # type: ignore[arg-type]
+
+
+def _outside(
+    objects: Iterable[Object], subnets: Mapping[str, Subnet], routers: Mapping[str, Router], ports: list[Port]
+) -> Iterator[Hazard]:
+    homes: dict[str, set[str]] = defaultdict(set)
+    for port in ports:
+        if port.pod.client:
+            homes[port.pod.namespace].add(port.subnet.name)
+    vpcs = set(routers) - {c.DEFAULT_VPC}
+    for obj in objects:
+        if obj.group == "kubeovn.io" and obj.kind not in MODELLED:
+            yield from _mentions(obj, subnets, vpcs, homes)
+        elif obj.kind in POLICY_TIERS:
+            actions = {mapping(r).get("action") for side in ("ingress", "egress") for r in sequence(obj.spec.get(side))}
+            if actions - {"Deny"}:
+                why = "a cluster-wide policy is decided before Kube-OVN's private drop and may allow what it blocks"
+                yield Hazard(Origin(obj, ("spec",)), why, "let it deny only, or remove it")
+        elif obj.kind == "Service" and obj.group == "":
+            exposed = obj.spec.get("type") in ("NodePort", "LoadBalancer") or bool(obj.spec.get("externalIPs"))
+            for net in homes.get(obj.namespace, ()) if exposed else ():
+                why = "it exposes a client's pods on the nodes, where every pod with a way out reaches them"
+                yield Hazard(
+                    Origin(obj, ("spec", "type")), why, "use type ClusterIP, or remove the Service", subnet=net
+                )
+        elif obj.kind in ("Ingress", "Gateway", "HTTPRoute", "TCPRoute", "GRPCRoute", "TLSRoute", "UDPRoute"):
+            for net in homes.get(obj.namespace, ()):
+                why = "it forwards traffic to a client's pods from outside the model"
+                yield Hazard(Origin(obj, ("spec",)), why, f"remove {obj.ref}", subnet=net)
+
+
+def _unresolved(obj: Object, pods_of: Mapping[Object, Pod]) -> Iterator[Hazard]:
+    for path in unresolved(obj):
+        pod = pods_of.get(obj)
+        target: dict[str, str] = {}
+        named = not any(p[:1] == ("metadata",) or len(p) == 1 for p in [path])
+        if pod is not None and named:
+            target = {"pod": pod.name}
+        elif obj.kind == "Subnet" and path[:2] not in (("spec", "vpc"), ("spec", "provider")) and named:
+            target = {"subnet": obj.name}
+        elif obj.kind == "Vpc" and named:
+            target = {"vpc": obj.name}
+        why = "the value is not known before creation"
+        yield Hazard(Origin(obj, path), why, "give it a value that is known in the preview", **target)
+        return
+
+
+def build(objects: Iterable[Object]) -> Model:
+    """Build the model of a set of objects; never fails on their content."""
+    objects = tuple(objects)
+    routers, subnets, hazards = networks.build(objects)
+    placer = Placer(objects, subnets)
+    found = pods(objects)
+    ports = [port for pod in found for port in placer.ports(pod)]
+    ports = filters.attach(ports, objects, {o.name: o for o in objects if o.kind == "Namespace"})
+    hazards += placer.hazards
+    hazards += _outside(objects, subnets, routers, ports)
+    pods_of = {pod.owner: pod for pod in found}
+    for obj in objects:
+        if (
+            is_workload(obj)
+            or obj.group in ("kubeovn.io", "k8s.cni.cncf.io", "networking.k8s.io")
+            or obj.kind == "Namespace"
+        ):
+            hazards += _unresolved(obj, pods_of)
+    return Model(objects, routers, subnets, found, tuple(ports), tuple(hazards))

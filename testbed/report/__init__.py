@@ -1,0 +1,1 @@
+"""Reports of what the rules found, one format a file."""

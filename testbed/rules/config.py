@@ -1,0 +1,111 @@
+"""The policies' own configuration: what the stack cannot raise."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from testbed.budget import Composition
+from testbed.errors import Problem, SpecError
+from testbed.reachability.groups import Isolation
+from testbed.spec import Delta, Epsilon
+
+
+class Spent(BaseModel):
+    """A claim the ledger already holds.
+
+    Attributes:
+        part: ``SCHEME:INDEX`` of the partition it was released from, under a disjointness assertion.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epsilon: Epsilon
+    part: str | None = None
+
+
+class PrivacyBudget(BaseModel):
+    """Configuration of ``privacy-budget``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    budget: Epsilon = Decimal("0.7")
+    testbedBudget: Epsilon | None = None  # noqa: N815 - policy configuration is camelCase by Pulumi's custom
+    composition: Composition = "basic"
+    delta: Delta | None = None
+    spent: Mapping[str, Mapping[str, Epsilon | Spent]] = Field(default_factory=dict)
+
+    @property
+    def testbed(self) -> Decimal:
+        """Cap over all datasets."""
+        return self.testbedBudget or self.budget
+
+
+class Network(BaseModel):
+    """Configuration of ``no-cross-client-route``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    isolation: Isolation = "client"
+
+
+class PolicyConfig(BaseModel):
+    """Configuration of the whole pack, by rule."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    budget: PrivacyBudget = Field(default=PrivacyBudget(), alias="privacy-budget")
+    network: Network = Field(default=Network(), alias="no-cross-client-route")
+
+
+def parse(data: Mapping[str, Any]) -> PolicyConfig:
+    """Read a policy configuration, rule name to settings.
+
+    Pulumi's ``enforcementLevel`` is accepted and ignored: outside the engine every rule is mandatory.
+
+    Raises:
+        SpecError: with every key that is unknown or out of range.
+    """
+    cleaned = {}
+    for rule, settings in data.items():
+        known = rule in ("privacy-budget", "no-cross-client-route")
+        if isinstance(settings, Mapping):
+            rest = {k: v for k, v in settings.items() if k != "enforcementLevel"}
+            if known or rest:
+                cleaned[rule] = rest
+        elif known or settings not in ("mandatory", "advisory", "disabled"):
+            cleaned[rule] = settings
+    try:
+        return PolicyConfig.model_validate(cleaned)
+    except ValidationError as error:
+        problems = []
+        for one in error.errors():
+            key = ".".join(str(p) for p in one["loc"])
+            shown = "unknown key" if one["type"] == "extra_forbidden" else repr(one["input"])
+            allowed = (
+                "privacy-budget: budget, testbedBudget, composition, delta, spent; no-cross-client-route: isolation"
+            )
+            problems.append(Problem(key, shown, allowed if shown == "unknown key" else one["msg"]))
+        raise SpecError(problems) from None
+
+
+def read(path: Path) -> PolicyConfig:
+    """Read a policy configuration file (JSON or YAML), as ``--policy-pack-config`` takes it.
+
+    Raises:
+        SpecError: when it cannot be read.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        data = json.loads(text, parse_float=Decimal) if path.suffix == ".json" else yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise SpecError([Problem(str(path), "cannot be read", str(error).replace("\n", " "))]) from None
+    if not isinstance(data, Mapping):
+        raise SpecError([Problem(str(path), type(data).__name__, "must map a rule's name to its settings")])
+    return parse(data)

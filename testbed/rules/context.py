@@ -1,0 +1,57 @@
+"""What every rule judges: the objects, their pods, and the network and storage they make, computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cached_property
+
+from testbed.manifests import Object
+from testbed.reachability import groups, model, verdicts
+from testbed.reachability.acl import Origin
+from testbed.rules.config import PolicyConfig
+from testbed.volumes import Use, Volumes, uses
+from testbed.workloads import Pod
+
+
+class Context:
+    """A set of objects under a policy configuration."""
+
+    def __init__(self, objects: Iterable[Object], config: PolicyConfig | None = None) -> None:
+        self.objects = tuple(o for o in objects if not o.patch)
+        self.patches = [o for o in objects if o.patch]
+        self.config = config or PolicyConfig()
+
+    @cached_property
+    def model(self) -> model.Model:
+        """Routers, switches and ports."""
+        return model.build(self.objects)
+
+    @cached_property
+    def pods(self) -> tuple[Pod, ...]:
+        """Every pod template."""
+        return self.model.pods
+
+    @cached_property
+    def _groups(self) -> tuple[groups.Groups, list[tuple[Origin, str]]]:
+        return groups.decide((*self.objects, *self.patches), self.pods, self.config.network.isolation)
+
+    @property
+    def groups(self) -> groups.Groups:
+        """Which clients may share a network."""
+        return self._groups[0]
+
+    @property
+    def group_problems(self) -> list[tuple[Origin, str]]:
+        """Claims of a shared network that are not proved."""
+        return self._groups[1]
+
+    @cached_property
+    def reachability(self) -> verdicts.Result:
+        """The verdict on every pair."""
+        return verdicts.decide(self.model, self.groups)
+
+    @cached_property
+    def uses(self) -> tuple[Use, ...]:
+        """Every mount of lasting storage."""
+        volumes = Volumes(self.objects)
+        return tuple(use for pod in self.pods for use in uses(pod, volumes))

@@ -1,0 +1,71 @@
+"""no-cross-client-route: no packet passes from one client to another."""
+
+from __future__ import annotations
+
+from testbed.reachability.networks import DEFAULT_SUBNET
+from testbed.reachability.repair import repair
+from testbed.reachability.verdicts import Pair
+from testbed.rules.context import Context
+from testbed.rules.violation import Violation, violation
+
+NAME = "no-cross-client-route"
+REPAIRED = 8  # violations that get a searched repair; the rest say how many follow
+SHOWN = 100
+
+
+def witness(pair: Pair) -> tuple[str, ...]:
+    """The way of a packet, hop by hop."""
+    return (*(f"{hop.at}: {hop.why}" for hop in pair.path), pair.target.name)
+
+
+def _reachable(context: Context) -> list[Violation]:
+    pairs = [p for p in context.reachability.found.values() if p.verdict == "reachable"]
+    pairs.sort(key=lambda p: (p.source.name, p.target.name))
+    found = []
+    for index, pair in enumerate(pairs[:SHOWN]):
+        edits = repair(context.model.objects, context.config.network.isolation, pair) if index < REPAIRED else ()
+        blamed = next(
+            (h.origin for h in pair.path if h.origin and h.origin.obj and not h.origin.path[:1] == ("metadata",)), None
+        )
+        if edits and edits[0].op != "create":
+            touched = [h.origin for h in pair.path if h.origin and h.origin.obj and h.origin.obj.key == edits[0].key]
+            blamed = touched[0] if touched else blamed
+        obj, path = (blamed.obj, blamed.path) if blamed else (pair.source.owner, ())
+        text = (
+            "; ".join(map(str, edits))
+            or "give each client a VPC and a private subnet of its own, and repair the pairs above first"
+        )
+        message = f"{pair.source.name} reaches {pair.target.name} ({pair.via})"
+        found.append(violation(NAME, obj, path, message, text, witness(pair), edits))
+    if len(pairs) > SHOWN:
+        message = f"{len(pairs) - SHOWN} more pairs are reachable" + (
+            "" if context.reachability.complete else ", at least"
+        )
+        found.append(violation(NAME, None, (), message, "repair the pairs above first"))
+    return found
+
+
+def _flat(context: Context) -> list[Violation]:
+    """A client on the cluster's default subnet shares it with whatever else runs there."""
+    found = []
+    for port in context.model.ports:
+        shared = (
+            port.subnet.obj is None or port.subnet.name == DEFAULT_SUBNET or port.subnet.obj.spec.get("default") is True
+        )
+        if port.pod.client and shared:
+            message = (
+                f"a NIC of client {port.pod.client} is on {port.subnet.name}, the network of every pod that names none"
+            )
+            text = "put it on the client's own private subnet"
+            found.append(violation(NAME, port.pod.owner, port.origin.path, message, text, (str(port.origin),)))
+    return found
+
+
+def check(context: Context) -> list[Violation]:
+    """Refuse every way from one client to another."""
+    found = [*_reachable(context), *_flat(context)]
+    for origin, message in context.group_problems:
+        found.append(
+            violation(NAME, origin.obj, origin.path, message, "declare isolation: client, or place the group together")
+        )
+    return found

@@ -1,0 +1,245 @@
+"""hardened-pods: no pod of a testbed can leave its container, its network or its namespace's secrets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from testbed import contract as c
+from testbed.edits import Edit
+from testbed.manifests import Object, Path_, mapping, sequence
+from testbed.reachability.ports import DEFAULT_NETWORK
+from testbed.rules.context import Context
+from testbed.rules.violation import Violation, violation
+from testbed.workloads import Pod, namespace_labels
+
+NAME = "hardened-pods"
+NIC_FIELDS = frozenset(
+    [
+        "logical_switch",
+        "ip_address",
+        "mac_address",
+        "ip_pool",
+        "port_security",
+        "default_route",
+        "allocated",
+        "cidr",
+        "gateway",
+    ]
+)
+_NIC = re.compile(r"^(?:(?P<provider>[a-z0-9.-]+)\.)?(?:ovn\.)?kubernetes\.io/(?P<field>[a-z0-9_-]+)$")
+DANGEROUS = frozenset(
+    [
+        "routes",
+        "security_groups",
+        "port_vips",
+        "layer2_forward",
+        "mirror",
+        "eip",
+        "snat",
+        "vip",
+        "aaps",
+        "north_gateway",
+        "bgp",
+        "chassis",
+        "fip_enable",
+        "fip_name",
+        "eip_name",
+        "vpc_nat_gw",
+    ]
+)
+
+
+class _Judge:
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.found: list[Violation] = []
+
+    def report(self, obj: Object, path: Path_, message: str, repair: str, edit: Edit | None = None) -> None:
+        self.found.append(violation(NAME, obj, path, message, repair, edits=(edit,) if edit else ()))
+
+    def put(self, pod: Pod, path: Path_, value: Any, message: str) -> None:
+        """Report a field whose repair is one value."""
+        shown = str(value).lower() if isinstance(value, bool) else repr(value)
+        self.report(pod.owner, path, message, f"set it to {shown}", Edit("set", pod.owner.key, path, value))
+
+    def drop(self, pod: Pod, path: Path_, message: str) -> None:
+        """Report a field whose repair is its removal."""
+        self.report(pod.owner, path, message, "remove it", Edit("remove", pod.owner.key, path))
+
+    def pod(self, pod: Pod) -> None:
+        spec = pod.spec
+        for key, what in (("hostNetwork", "network"), ("hostPID", "processes"), ("hostIPC", "shared memory")):
+            if spec.get(key) not in (None, False):
+                self.put(pod, pod.path("spec", key), False, f"it shares the node's {what}")
+        if spec.get("automountServiceAccountToken") is not False:
+            self.put(pod, pod.path("spec", "automountServiceAccountToken"), False, "it gets a service-account token")
+        for index, sysctl in enumerate(sequence(mapping(spec.get("securityContext")).get("sysctls"))):
+            name = str(mapping(sysctl).get("name"))
+            if name.startswith(("net.", "kernel.")):
+                self.drop(
+                    pod,
+                    pod.path("spec", "securityContext", "sysctls", index),
+                    f"sysctl {name} changes how its kernel forwards",
+                )
+        windows = mapping(mapping(spec.get("securityContext")).get("windowsOptions"))
+        if windows.get("hostProcess") is True:
+            self.put(
+                pod, pod.path("spec", "securityContext", "windowsOptions", "hostProcess"), False, "it runs as the node"
+            )
+        for path, container in pod.containers():
+            self._container(pod, path, container)
+        for index, entry in enumerate(sequence(spec.get("volumes"))):
+            for at, source in enumerate(sequence(mapping(mapping(entry).get("projected")).get("sources"))):
+                for key in ("serviceAccountToken", "clusterTrustBundle"):
+                    if key in mapping(source):
+                        self.drop(
+                            pod, pod.path("spec", "volumes", index, "projected", "sources", at), f"it mounts a {key}"
+                        )
+        self._annotations(pod)
+
+    def _container(self, pod: Pod, path: Path_, container: Mapping[str, Any]) -> None:
+        for index, port in enumerate(sequence(container.get("ports"))):
+            if mapping(port).get("hostPort"):
+                self.drop(pod, (*path, "ports", index, "hostPort"), "it opens a port of the node")
+        security, at = mapping(container.get("securityContext")), (*path, "securityContext")
+        whole = mapping(pod.spec.get("securityContext"))
+        if security.get("privileged") not in (None, False):
+            self.put(pod, (*at, "privileged"), False, "it is privileged")
+        if security.get("allowPrivilegeEscalation") is not False:
+            self.put(pod, (*at, "allowPrivilegeEscalation"), False, "a process may gain privileges")
+        if security.get("procMount") not in (None, "Default"):
+            self.put(pod, (*at, "procMount"), "Default", "it sees the kernel's settings unmasked")
+        capabilities = mapping(security.get("capabilities"))
+        for index, name in enumerate(sequence(capabilities.get("add"))):
+            if name != "NET_BIND_SERVICE":
+                self.drop(pod, (*at, "capabilities", "add", index), f"capability {name}")
+        dropped = {str(d).upper().removeprefix("CAP_") for d in sequence(capabilities.get("drop"))}
+        if "ALL" not in dropped:
+            self.put(pod, (*at, "capabilities", "drop"), ["ALL"], "it keeps capabilities such as NET_RAW")
+        root = security.get("runAsNonRoot", whole.get("runAsNonRoot"))
+        user = security.get("runAsUser", whole.get("runAsUser"))
+        if root is not True or user == 0:
+            self.put(pod, (*at, "runAsNonRoot"), True, "it may run as root")
+        seccomp = mapping(security.get("seccompProfile")) or mapping(whole.get("seccompProfile"))
+        if seccomp.get("type") not in ("RuntimeDefault", "Localhost"):
+            self.put(pod, (*at, "seccompProfile"), {"type": "RuntimeDefault"}, "its system calls are not filtered")
+
+    def _annotations(self, pod: Pod) -> None:
+        nic_domains = {"ovn"} | {p.nic for p in self.context.model.of_pod.get(pod, ()) if not p.primary}
+        for key in pod.annotations:
+            domain, _, field = str(key).rpartition("/")
+            nic = domain.removesuffix(".kubernetes.io") if domain.endswith(".kubernetes.io") else None
+            known = nic is not None and (nic in nic_domains or nic.endswith(".ovn") or field in DANGEROUS)
+            if known and field not in NIC_FIELDS and pod.annotations[key] not in ("", "false"):
+                self.drop(
+                    pod,
+                    pod.annotation(key),
+                    f"NIC annotation {field} lets packets pass that its subnet does not give it",
+                )
+        if DEFAULT_NETWORK in pod.annotations:
+            self.drop(pod, pod.annotation(DEFAULT_NETWORK), "it replaces eth0 by a network outside the testbed")
+
+    def ports(self) -> None:
+        """Port security on every NIC of a testbed's pod."""
+        seen = set()
+        for port in self.context.model.ports:
+            key = (port.pod, port.security)
+            if (port.pod.client or port.pod.role) and not port.secured and key not in seen:
+                seen.add(key)
+                if port.pod.annotations.get(str(port.security[-1])) != "true":
+                    self.put(
+                        port.pod, port.security, "true", f"NIC {port.nic} has no port security: it can forge its source"
+                    )
+
+    def bindings(self) -> None:
+        """No right of one client's service accounts in another's namespace, nor cluster-wide."""
+        owners = {
+            n: str(labels.get(c.LABEL_CLIENT) or "")
+            for n, labels in namespace_labels(self.context.objects).items()
+            if labels.get(c.LABEL_ROLE)
+        }
+        for obj in self.context.objects:
+            if obj.kind not in ("RoleBinding", "ClusterRoleBinding") or obj.group != "rbac.authorization.k8s.io":
+                continue
+            for index, entry in enumerate(sequence(obj.body.get("subjects"))):
+                subject = mapping(entry)
+                message = self._foreign(obj, subject, owners)
+                if message:
+                    self.report(
+                        obj,
+                        ("subjects", index),
+                        message,
+                        "remove the subject",
+                        Edit("remove", obj.key, ("subjects", index)),
+                    )
+
+    @staticmethod
+    def _foreign(obj: Object, subject: Mapping[str, Any], owners: Mapping[str, str]) -> str | None:
+        kind, name = subject.get("kind"), str(subject.get("name"))
+        home = str(subject.get("namespace") or obj.namespace)
+        target = obj.namespace if obj.kind == "RoleBinding" else None
+        testbed = target in owners if target is not None else bool(owners)
+        if kind == "Group" and name.startswith(
+            ("system:serviceaccounts", "system:authenticated", "system:unauthenticated")
+        ):
+            limited = (
+                name.removeprefix("system:serviceaccounts:") if name.startswith("system:serviceaccounts:") else None
+            )
+            if testbed and (limited is None or limited != target):
+                return f"group {name} gets rights " + (f"in namespace {target}" if target else "in the whole cluster")
+        if kind == "ServiceAccount":
+            if target is None and home in owners:
+                return f"service account {home}/{name} gets rights in the whole cluster"
+            if target is not None and home != target and (target in owners or home in owners):
+                return f"service account {home}/{name} gets rights in namespace {target}"
+        return None
+
+    def secrets(self) -> None:
+        """No secret of one client is another's too."""
+        labels = namespace_labels(self.context.objects)
+        held: dict[tuple[str, str], Object] = {}
+        for obj in self.context.objects:
+            if obj.kind != "Secret" or obj.group != "":
+                continue
+            client = labels.get(obj.namespace, {}).get(c.LABEL_CLIENT)
+            labelled = obj.labels.get(c.LABEL_CLIENT)
+            if labelled and client != labelled:
+                self.report(
+                    obj,
+                    ("metadata", "labels", c.LABEL_CLIENT),
+                    f"a secret of client {labelled} lies in namespace {obj.namespace}",
+                    "move it to the client's namespace",
+                )
+            if not client:
+                continue
+            for path, value in _values(obj):
+                other = held.setdefault((str(path[-1]), value), obj)
+                if other.namespace != obj.namespace:
+                    self.report(
+                        obj,
+                        path,
+                        f"it holds the same value as {other.ref}: one client could act as the other",
+                        "give each client its own",
+                    )
+
+
+def _values(obj: Object) -> Iterator[tuple[Path_, str]]:
+    for field in ("data", "stringData"):
+        for key, value in mapping(obj.body.get(field)).items():
+            # A certificate authority is the same for everyone; a redacted value says nothing.
+            if isinstance(value, str) and value and not str(key).endswith(".crt") and not value.startswith("("):
+                yield (field, str(key)), value
+
+
+def check(context: Context) -> list[Violation]:
+    """Refuse every pod, binding and secret by which one could reach past its bounds."""
+    judge = _Judge(context)
+    for pod in context.pods:
+        if pod.client or pod.role:
+            judge.pod(pod)
+    judge.ports()
+    judge.bindings()
+    judge.secrets()
+    return judge.found
