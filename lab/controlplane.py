@@ -116,9 +116,6 @@ def daemons(paths: Paths, tools: Mapping[str, Path] | None = None) -> list[Daemo
         "tls-cert-file": pki / "kube-apiserver.crt",
         "tls-private-key-file": pki / "kube-apiserver.key",
         "client-ca-file": pki / "ca.crt",
-        "kubelet-certificate-authority": pki / "ca.crt",
-        "kubelet-client-certificate": pki / "kubelet-client.crt",
-        "kubelet-client-key": pki / "kubelet-client.key",
         "kubelet-certificate-authority": pki / "ca.crt",  # the node agent's log server
         "kubelet-client-certificate": pki / "kubelet-client.crt",
         "kubelet-client-key": pki / "kubelet-client.key",
