@@ -62,8 +62,6 @@ def prepare(paths: Paths) -> None:
     authority.issue("kube-apiserver", "kube-apiserver", hosts=(*loopback, "kubernetes.default.svc", "10.96.0.1"))
     authority.issue("kubelet", "kubelet", hosts=loopback)  # the node agent serves every node's logs
     authority.issue("kubelet-client", "kube-apiserver")
-    authority.issue("kubelet", "system:node:lab", "system:nodes", hosts=loopback)
-    authority.issue("kubelet-client", "kube-apiserver")
     authority.issue("admin", "admin", "system:masters")
     authority.signing_key("service-account")
     server = f"https://127.0.0.1:{ports(paths)['kube-apiserver']}"
