@@ -13,7 +13,7 @@ from components import pods
 from components.keys import secret_data
 from components.namespaces import GuardedNamespace, peers
 from components.network import nic
-from components.objects import Json, metadata
+from components.objects import Json, declare, metadata
 from components.p3vc import Release
 from components.records import Cluster
 from testbed import addressing, commands, keys, naming, placement, releases
@@ -83,21 +83,26 @@ class Client(pulumi.ComponentResource):
         authority, key = keyring.authority(), keyring.supernode(client.id, client.key)
         executor = keyring.superexec(client.id)
         files = [
-            ConfigMap(f"{name}-ca", metadata=metadata(spec, "ca", inside), data={"ca.crt": authority}, opts=child),
-            Secret(
+            declare(
+                ConfigMap, f"{name}-ca", metadata=metadata(spec, "ca", inside), data={"ca.crt": authority}, opts=child
+            ),
+            declare(
+                Secret,
                 f"{name}-superexec",
                 metadata=metadata(spec, "superexec", inside),
                 data=secret_data({"secret": executor}),
                 opts=child,
             ),
-            Secret(
+            declare(
+                Secret,
                 f"{name}-key",
                 metadata=metadata(spec, "supernode-key", inside),
                 data=secret_data({"id": key.private}),
                 opts=child,
             ),
         ]
-        StatefulSet(
+        declare(
+            StatefulSet,
             name,
             # Not awaited: a SuperNode is ready only once the run has registered its key, and the run waits for it.
             metadata=metadata(spec, NAME, inside, identity, {"pulumi.com/skipAwait": "true"}),
@@ -120,6 +125,7 @@ def _only_the_server(spec: Testbed, client: ClientSpec) -> Json:
 
 def _template(spec: Testbed, client: ClientSpec, labels: dict[str, str], published: str) -> Json:
     link, (small, rest) = addressing.link_of(spec, client), pods.split(spec.clients.resources)
+    top = pods.burst(spec.clients.resources)
     address = str(addressing.client_address(spec, client))
     secret, private = pods.secret("superexec", c.MOUNT_SUPEREXEC), pods.claim("private", c.MOUNT_PRIVATE)
     gate = commands.p3vc_verify(releases.release(spec, client).claim)
@@ -128,11 +134,12 @@ def _template(spec: Testbed, client: ClientSpec, labels: dict[str, str], publish
         commands.supernode(f"{link.server}:{spec.server.port}", client.id, client.slot),
         small,
         (pods.config_map("ca", c.MOUNT_CA), pods.secret("supernode-key", c.MOUNT_KEY), secret),
-        commands.environment(small.cpu),
+        commands.environment(top),
         commands.probe(),
+        top,
     )
     executor = pods.Container(
-        "superexec", commands.client_superexec(), rest, (private, secret), commands.environment(rest.cpu)
+        "superexec", commands.client_superexec(), rest, (private, secret), commands.environment(top), burst=top
     )
     return pods.template(
         spec,

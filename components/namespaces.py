@@ -8,7 +8,7 @@ import pulumi
 from pulumi_kubernetes.core.v1 import Namespace, ResourceQuota
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 
-from components.objects import Json, metadata
+from components.objects import Json, declare, metadata
 from components.pods import quantities
 from testbed.spec import Resources, Testbed
 
@@ -49,17 +49,26 @@ class GuardedNamespace(pulumi.ComponentResource):
         super().__init__("kubeflower:index:GuardedNamespace", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
         security = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn", "audit")}
-        made = Namespace(
-            name, metadata=metadata(spec, namespace, labels={**security, **labels}, annotations=annotations), opts=child
+        made = declare(
+            Namespace,
+            name,
+            metadata=metadata(spec, namespace, labels={**security, **labels}, annotations=annotations),
+            opts=child,
         )
         inside = pulumi.ResourceOptions(parent=self, depends_on=[made])
         hard = {"pods": str(pods)}
         for resource, quantity in quantities(room).items():
             hard[f"requests.{resource}"] = quantity
-            if "/" not in resource:  # extended resources have requests only
-                hard[f"limits.{resource}"] = quantity
-        ResourceQuota(f"{name}-quota", metadata=metadata(spec, "quota", namespace), spec={"hard": hard}, opts=inside)
-        NetworkPolicy(
+        hard["limits.memory"] = hard["requests.memory"]
+        declare(
+            ResourceQuota,
+            f"{name}-quota",
+            metadata=metadata(spec, "quota", namespace),
+            spec={"hard": hard},
+            opts=inside,
+        )
+        declare(
+            NetworkPolicy,
             f"{name}-default",
             metadata=metadata(spec, "default", namespace),
             spec={"podSelector": {}, **policy},

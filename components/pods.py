@@ -12,6 +12,7 @@ from testbed.spec import Resources, Testbed
 
 _WRITABLE = (("home", c.MOUNT_HOME), ("tmp", "/tmp"), ("var-tmp", "/var/tmp"))  # noqa: S108 - emptyDirs of the pod
 _SECRET_MODE = 0o440  # root and the pod's group
+_BURST = 1000  # millicores: starting Python with Flower is seconds of one CPU
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Container:
     """One process of a pod.
 
     Attributes:
+        resources: what is kept free for it.
+        burst: millicores it may take when they are free; None for the least that ``burst`` gives.
         probe: argv that exits 0 once the process serves; None for a process that serves nobody.
     """
 
@@ -54,6 +57,7 @@ class Container:
     mounts: tuple[Mount, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
     probe: Sequence[str] | None = None
+    burst: int | None = None
 
 
 def split(whole: Resources) -> tuple[Resources, Resources]:
@@ -63,10 +67,15 @@ def split(whole: Resources) -> tuple[Resources, Resources]:
     return small, rest
 
 
-def quantities(resources: Resources, times: int = 1) -> dict[str, str]:
+def quantities(resources: Resources) -> dict[str, str]:
     """Write resources as Kubernetes quantities."""
-    found = {"cpu": f"{resources.cpu * times}m", "memory": f"{resources.memory * times}Mi"}
-    return found | ({"nvidia.com/gpu": str(resources.gpu * times)} if resources.gpu else {})
+    found = {"cpu": f"{resources.cpu}m", "memory": f"{resources.memory}Mi"}
+    return found | ({"nvidia.com/gpu": str(resources.gpu)} if resources.gpu else {})
+
+
+def burst(whole: Resources) -> int:
+    """Millicores any process of a pod may take when they are free."""
+    return max(whole.cpu, _BURST)
 
 
 def template(
@@ -111,13 +120,14 @@ def _container(spec: Testbed, pull_policy: str, container: Container) -> Json:
     for mount in container.mounts:
         body: Json = {"name": mount.volume, "mountPath": mount.path, "readOnly": mount.read_only}
         mounts.append(body | ({"subPath": mount.sub_path} if mount.sub_path else {}))
+    limit = container.resources.model_copy(update={"cpu": container.burst or burst(container.resources)})
     body = {
         "name": container.name,
         "image": spec.federation.image,
         "imagePullPolicy": pull_policy,
         "command": list(container.argv),
         "env": [{"name": k, "value": v} for k, v in ({"HOME": c.MOUNT_HOME} | container.environment).items()],
-        "resources": {"requests": quantities(container.resources), "limits": quantities(container.resources)},
+        "resources": {"requests": quantities(container.resources), "limits": quantities(limit)},
         "volumeMounts": mounts,
         "securityContext": {
             "allowPrivilegeEscalation": False,

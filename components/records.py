@@ -57,7 +57,7 @@ class Cluster:
     def _read(self, namespace: str, job: str, container: str) -> Record:
         from kubernetes import client  # noqa: PLC0415 - takes a second, and most previews read nothing
 
-        core = client.CoreV1Api(self._client())
+        core: Any = client.CoreV1Api(self._client())
         selector = f"batch.kubernetes.io/job-name={job}"
         pods = core.list_namespaced_pod(namespace, label_selector=selector, _request_timeout=_SECONDS).items
         done = [pod for pod in pods if pod.status.phase == "Succeeded"]
@@ -73,8 +73,8 @@ class Cluster:
         if text and text.lstrip().startswith(("{", "apiVersion")):  # as the provider takes it: a file or its content
             import yaml  # noqa: PLC0415
 
-            return config.new_client_from_config_dict(yaml.safe_load(text), context=self._context)
-        return config.new_client_from_config(text, context=self._context)
+            return config.new_client_from_config_dict(yaml.safe_load(text), context=self._context)  # type: ignore[no-untyped-call]
+        return config.new_client_from_config(text, context=self._context)  # type: ignore[no-untyped-call]
 
 
 def parse(message: str | None) -> Record:

@@ -33,9 +33,9 @@ class _Recorder(pulumi.runtime.Mocks):
 
     def new_resource(self, args: pulumi.runtime.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
         if args.typ.startswith("kubernetes:") and "kind" in args.inputs:
-            body: Manifest = _plain(args.inputs)
-            body["kind"] = args.typ.rpartition(":")[2]  # NodePatch declares kind Node
-            self.manifests.append(body)
+            kind = args.typ.rpartition(":")[2]  # of a NodePatch the input says Node
+            head = {"apiVersion": args.inputs["apiVersion"], "kind": kind}
+            self.manifests.append(head | {k: v for k, v in _plain(args.inputs).items() if k not in head})
         return args.name, args.inputs
 
     def call(self, args: pulumi.runtime.MockCallArgs) -> tuple[dict[str, Any], None]:
@@ -47,13 +47,13 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         if pulumi.runtime.rpc._special_sig_key in value:
             return _masked(value.get("value"))
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _plain(value[key]) for key in sorted(value)}
     return [_plain(item) for item in value] if isinstance(value, list) else _whole(value)
 
 
 def _masked(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _masked(item) for key, item in value.items()}
+        return {key: _masked(value[key]) for key in sorted(value)}
     return [_masked(item) for item in value] if isinstance(value, list) else SECRET
 
 
@@ -70,11 +70,10 @@ def render(spec: core.Testbed) -> list[Manifest]:
     recorder = _Recorder()
     pulumi.runtime.set_mocks(recorder, project="kubeflower", stack=spec.name, preview=False)
 
-    @pulumi.runtime.test
     def declare() -> None:
         Testbed(spec.name, spec, root=ROOT)
 
-    declare()
+    pulumi.runtime.test(declare)()  # type: ignore[no-untyped-call]  # returns once every resource is declared
 
     def place(manifest: Manifest) -> tuple[str, str, str]:
         where = manifest["metadata"]

@@ -12,7 +12,7 @@ from pulumi_kubernetes.core.v1 import ConfigMap
 
 from components import pods
 from components.network import nic
-from components.objects import Json, metadata
+from components.objects import Json, declare, metadata
 from components.p3vc import RETRY
 from components.records import Cluster, Record
 from testbed import addressing, commands, keys, naming, placement, releases
@@ -56,7 +56,8 @@ class Run(pulumi.ComponentResource):
         super().__init__("kubeflower:index:Run", name, None, opts)
         inside, clients = naming.server_namespace(spec.name), placement.clients(spec)
         public = {f"{client.id}.pub": keyring.supernode(client.id, client.key).public for client in clients}
-        authorised = ConfigMap(
+        authorised = declare(
+            ConfigMap,
             f"{name}-keys",
             metadata=metadata(spec, "supernode-keys", inside),
             data=public,
@@ -66,7 +67,8 @@ class Run(pulumi.ComponentResource):
         claims = [releases.release(spec, client).claim for client in clients]
         digest = hashlib.sha256(json.dumps([template, claims], sort_keys=True).encode()).hexdigest()[:12]
         job = f"run-{digest}"
-        made = Job(
+        made = declare(
+            Job,
             name,
             metadata=metadata(spec, job, inside, LABELS, RETRY),
             spec={"backoffLimit": 0, "template": template},  # a failed run is reported, not repeated
@@ -101,7 +103,7 @@ def _template(spec: Testbed, checksum: str) -> Json:
             pods.config_map("ca", c.MOUNT_CA),
             pods.config_map("supernode-keys", c.MOUNT_PUBLIC_KEYS),
         ),
-        commands.environment(RUN.cpu),
+        commands.environment(pods.burst(RUN)),
     )
     return pods.template(
         spec,

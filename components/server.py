@@ -13,7 +13,7 @@ from pulumi_kubernetes.core.v1 import ConfigMap, Secret, Service
 from components import pods
 from components.keys import secret_data
 from components.network import nic
-from components.objects import Json, metadata
+from components.objects import Json, declare, metadata
 from components.storage import LocalVolume
 from testbed import addressing, commands, keys, naming
 from testbed import contract as c
@@ -57,15 +57,19 @@ class Server(pulumi.ComponentResource):
         addresses = [*addressing.server_addresses(spec), IPv4Address("127.0.0.1")]
         tls = keyring.server(addresses, ["localhost", naming.host(spec.server.node)])
         files = [
-            Secret(
+            declare(
+                Secret,
                 f"{name}-tls",
                 metadata=metadata(spec, "superlink-tls", inside),
                 type="kubernetes.io/tls",
                 data=secret_data({"tls.crt": tls.public, "tls.key": tls.private}),
                 opts=child,
             ),
-            ConfigMap(f"{name}-ca", metadata=metadata(spec, "ca", inside), data={"ca.crt": authority}, opts=child),
-            Secret(
+            declare(
+                ConfigMap, f"{name}-ca", metadata=metadata(spec, "ca", inside), data={"ca.crt": authority}, opts=child
+            ),
+            declare(
+                Secret,
                 f"{name}-superexec",
                 metadata=metadata(spec, "superexec", inside),
                 data=secret_data({"secret": keyring.superexec(naming.SERVER)}),
@@ -85,7 +89,8 @@ class Server(pulumi.ComponentResource):
             )
             for purpose in ("state", "results")
         ]
-        workload = StatefulSet(
+        workload = declare(
+            StatefulSet,
             name,
             metadata=metadata(spec, NAME, inside, LABELS),
             spec={
@@ -96,7 +101,8 @@ class Server(pulumi.ComponentResource):
             },
             opts=pulumi.ResourceOptions(parent=self, depends_on=[namespace, *needs, *files, *volumes]),
         )
-        Service(
+        declare(
+            Service,
             name,
             metadata=metadata(spec, NAME, inside),
             spec={
@@ -118,7 +124,7 @@ class Server(pulumi.ComponentResource):
 
 
 def _template(spec: Testbed, checksum: str) -> Json:
-    port, (small, rest) = spec.server.port, pods.split(spec.server.resources)
+    port, (small, rest), top = spec.server.port, pods.split(spec.server.resources), pods.burst(spec.server.resources)
     ca, secret = pods.config_map("ca", c.MOUNT_CA), pods.secret("superexec", c.MOUNT_SUPEREXEC)
     superlink = pods.Container(
         "superlink",
@@ -130,15 +136,17 @@ def _template(spec: Testbed, checksum: str) -> Json:
             ca,
             secret,
         ),
-        commands.environment(small.cpu),
+        commands.environment(top),
         commands.probe(),
+        top,
     )
     executor = pods.Container(
         "superexec",
         commands.server_superexec(port),
         rest,
         (pods.claim("results", c.MOUNT_RESULTS, read_only=False), ca, secret),
-        commands.environment(rest.cpu),
+        commands.environment(top),
+        burst=top,
     )
     return pods.template(
         spec,

@@ -82,7 +82,9 @@ class Testbed(pulumi.ComponentResource):
         networks = {}
         for link in addressing.links(spec):
             members = [one.id for one in clients if placement.group(spec, one) == link.group]
-            networks[link.group] = ClientNetwork(f"{name}-{link.group}", spec, link, members, namespace, opts=child)
+            networks[link.group] = ClientNetwork(
+                f"{name}-{link.group}", spec, link=link, clients=members, server=namespace, opts=child
+            )
         server = Server(
             f"{name}-server",
             spec,

@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from testbed import addressing, naming, placement
+from testbed.commands import Release
 from testbed.releases import release
 from testbed.spec import Client, Testbed
 
@@ -81,7 +82,8 @@ def privacy(spec: Testbed) -> dict[str, Any]:
     (parallel composition, McSherry 2009, theorem 4). The sum over datasets and releases is basic composition, an upper
     bound of what ``advanced`` and ``zcdp`` account for.
     """
-    p, costs = spec.privacy, {}
+    p = spec.privacy
+    costs: dict[str, dict[str, Release]] = {}
     for one in placement.clients(spec):
         made = release(spec, one)
         costs.setdefault(made.dataset, {})[one.id] = made
