@@ -1,0 +1,44 @@
+"""A control plane and a node agent without a fabric, for the tests: PID 1 of namespaces that vanish with it.
+
+``unshare --pid --mount --fork --kill-child python supervise.py ROOT NODES.json``
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from lab import controlplane
+from lab.daemon import Daemon
+from lab.group import Group
+from lab.paths import Paths
+
+
+def main() -> None:
+    root, nodes = sys.argv[1:]
+    paths = Paths(Path(root))
+    for kind, target in (("proc", "/proc"), ("tmpfs", "/run/netns")):
+        subprocess.run(["mount", "-t", kind, kind, target], check=True)
+    ended, restart = threading.Event(), threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: ended.set())
+    signal.signal(signal.SIGUSR1, lambda *_: restart.set())  # kill the node agent as a crash would, start another
+    with Group(paths) as group:
+        for daemon in controlplane.daemons(paths):
+            group.start(daemon)
+        argv = (sys.executable, "-m", "lab.node", "--root", root, "--nodes", nodes, "--no-network")
+        with Group(paths) as agents:
+            agents.start(Daemon("node", argv, restart=True))
+            (paths.run / "ready").touch()
+            while not ended.wait(0.1):
+                if restart.is_set():
+                    restart.clear()
+                    ((_, process),) = agents._running
+                    process.kill()
+                agents.check()
+
+
+if __name__ == "__main__":
+    main()
