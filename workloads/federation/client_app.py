@@ -9,6 +9,7 @@ from __future__ import annotations
 import resource
 import time
 from pathlib import Path
+from typing import cast
 
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
@@ -43,13 +44,13 @@ def _answer(message: Message, context: Context, *, learn: bool) -> Message:
 
     place = training.device()
     model = models.build(settings.model, settings.num_classes, settings.seed)
-    model.load_state_dict(message.content["arrays"].to_torch_state_dict())
+    model.load_state_dict(message.content.array_records["arrays"].to_torch_state_dict())
     model.to(place)
     loss, accuracy = training.evaluate(model, release, parts.test)
-    metrics: dict[str, int | float] = {"test-examples": len(parts.test), "loss": loss, "accuracy": accuracy}
+    metrics = MetricRecord({"test-examples": len(parts.test), "loss": loss, "accuracy": accuracy})
     reply = RecordDict()
     if learn:
-        config = message.content["config"]
+        config = message.content.config_records["config"]
         metrics["train-loss"] = training.train(
             model,
             release,
@@ -58,15 +59,15 @@ def _answer(message: Message, context: Context, *, learn: bool) -> Message:
             batch_size=settings.batch_size,
             learning_rate=settings.learning_rate,
             momentum=settings.momentum,
-            proximal_mu=float(config.get("proximal-mu", 0.0)),
-            rng=training.stream(settings.seed, client, int(config["server-round"])),
+            proximal_mu=float(cast(float, config.get("proximal-mu", 0.0))),
+            rng=training.stream(settings.seed, client, int(cast(int, config["server-round"]))),
         )
         reply["arrays"] = ArrayRecord(model.cpu().state_dict())
     metrics["num-examples"] = len(parts.train)
     metrics["seconds"] = time.monotonic() - started
     metrics["cpu-seconds"] = time.process_time() - cpu
     metrics["peak-memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    reply["metrics"] = MetricRecord(metrics)
+    reply["metrics"] = metrics
     reply["provenance"] = ConfigRecord(
         {
             "client": client,

@@ -29,7 +29,7 @@ UNREGISTERED = "unregistered"
 FINISHED = "finished"
 
 
-class Unreachable(FederationError):
+class UnreachableError(FederationError):
     """No answer from the SuperLink; trying again may help."""
 
 
@@ -45,7 +45,15 @@ class SuperNode:
 
 @dataclass(frozen=True)
 class Run:
-    """A run. ``status``: pending, starting, running or finished; ``outcome`` once finished: completed, failed, stopped."""
+    """A run.
+
+    Attributes:
+        run_id: given by the SuperLink.
+        status: pending, starting, running or finished.
+        outcome: of a finished run: completed, failed or stopped.
+        details: why it failed.
+        submission: digest of what was submitted.
+    """
 
     run_id: int
     status: str
@@ -135,14 +143,14 @@ class Control:
         except httpx.HTTPStatusError as error:
             code = error.response.status_code
             if code in (502, 503, 504):
-                raise Unreachable(f"SuperLink {self._address}: HTTP {code}") from None
+                raise UnreachableError(f"SuperLink {self._address}: HTTP {code}") from None
             flower = FlowerError.from_json(error.response.text)
             reason = f"HTTP {code}" if flower is None else flower.public_details or flower.message
             raise FederationError(f"SuperLink {self._address}: {reason}") from None
         except httpx.HTTPError as error:
             if "certificate" in str(error).lower():
                 raise FederationError(f"SuperLink {self._address}: its certificate is not valid: {error}") from None
-            raise Unreachable(f"SuperLink {self._address}: {error or type(error).__name__}") from None
+            raise UnreachableError(f"SuperLink {self._address}: {error or type(error).__name__}") from None
 
 
 def _run(run: object) -> Run:

@@ -23,7 +23,7 @@ class Release:
     """A released dataset.
 
     Attributes:
-        images: uint8, N×C×H×W, memory-mapped read-only.
+        images: uint8, NxCxHxW, memory-mapped read-only.
         labels: integers, N.
         epsilon: decimal string of all the release spent.
         mechanism: how it was released.
@@ -49,8 +49,8 @@ def load(folder: Path, num_classes: int) -> Release:
     """Open a released dataset without copying its images.
 
     Args:
-        folder: holds ``manifest.json`` (written last, so its presence means that the release is complete),
-            ``images.npy`` and ``labels.npy``.
+        folder: what ``p3vc release`` writes: ``manifest.json``, last, so that its presence means a complete release,
+            ``images.npy`` and ``labels.npy``. ``p3vc verify`` checks their digests once, before the client starts.
         num_classes: labels must be below it.
 
     Raises:
@@ -69,14 +69,15 @@ def load(folder: Path, num_classes: int) -> Release:
     images = _array(folder / IMAGES)
     labels = _array(folder / LABELS)
     if images.dtype != np.uint8 or images.ndim != 4:
-        raise DataError(f"{folder / IMAGES}: {images.dtype} {images.shape}: expected uint8 images N×C×H×W")
+        raise DataError(f"{folder / IMAGES}: {images.dtype} {images.shape}: expected uint8 images NxCxHxW")
     if images.shape[1] not in (1, 3):
         raise DataError(f"{folder / IMAGES}: {images.shape[1]} channels: the model takes 1 or 3")
     if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
         raise DataError(f"{folder / LABELS}: {labels.dtype} {labels.shape}: expected one integer for each image")
-    records = manifest.get("records", len(images))
-    if records != len(images):
-        raise DataError(f"{path}: says {records} records, {IMAGES} holds {len(images)}")
+    for name, array in (("images", images), ("labels", labels)):
+        said = manifest["arrays"].get(name, {}).get("shape")
+        if said != list(array.shape):
+            raise DataError(f"{path}: says {name} have shape {said}, {name}.npy has {list(array.shape)}; release again")
     if len(images) < 2:
         raise DataError(f"{folder / IMAGES}: {len(images)} records: at least 2 are needed to train and to test")
     low, high = int(labels.min()), int(labels.max())
@@ -96,9 +97,11 @@ def _manifest(path: Path, text: bytes) -> dict[str, Any]:
         manifest = json.loads(text)
     except ValueError:
         raise DataError(f"{path}: not JSON: the release is damaged; release again") from None
-    missing = [key for key in ("epsilon", "mechanism") if not isinstance(manifest, dict) or key not in manifest]
-    if missing:
-        raise DataError(f"{path}: lacks {', '.join(missing)}: not the manifest of a P3-VC release")
+    missing = [
+        key for key in ("arrays", "epsilon", "mechanism") if not isinstance(manifest, dict) or key not in manifest
+    ]
+    if missing or not isinstance(manifest["arrays"], dict):
+        raise DataError(f"{path}: lacks {', '.join(missing) or 'arrays'}: not the manifest of a P3-VC release")
     return dict(manifest)
 
 

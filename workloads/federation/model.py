@@ -1,4 +1,4 @@
-"""The paper's network: four convolutions of 32, 64, 128 and 256 filters, each followed by 2×2 max-pooling."""
+"""The paper's network: four convolutions of 32, 64, 128 and 256 filters, each followed by 2x2 max-pooling."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CHANNELS = 3
 
 
 class Cnn(nn.Module):
-    """Classify images of 3×32×32; four poolings leave 256×2×2 features for the linear head."""
+    """Classify images of 3x32x32; four poolings leave 256x2x2 features for the linear head."""
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
@@ -26,7 +26,7 @@ class Cnn(nn.Module):
         self.head = nn.Linear(width * (SIDE // 2 ** len(FILTERS)) ** 2, num_classes)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Map N×3×32×32 to N×num_classes logits."""
+        """Map Nx3x32x32 to Nxnum_classes logits."""
         return self.head(self.features(images).flatten(1))  # type: ignore[no-any-return]
 
 
@@ -50,11 +50,11 @@ def to_input(images: npt.NDArray[np.uint8], device: torch.device) -> torch.Tenso
     functions of the release alone, hence post-processing that costs no epsilon.
 
     Args:
-        images: N×C×H×W, C being 1 or 3.
+        images: NxCxHxW, C being 1 or 3.
         device: where the result lives.
 
     Returns:
-        N×3×32×32 in [-1, 1].
+        Nx3x32x32 in [-1, 1].
     """
     tensor = torch.from_numpy(np.ascontiguousarray(images)).to(device).float().div_(127.5).sub_(1)
     if tensor.shape[2:] != (SIDE, SIDE):

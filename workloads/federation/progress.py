@@ -21,7 +21,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Write a line."""
-        print(f"[{time.monotonic() - self._started:6.1f} s] {text}", file=self._stream, flush=True)  # noqa: T201
+        print(f"[{time.monotonic() - self._started:6.1f} s] {text}", file=self._stream, flush=True)
 
     def tick(self, text: str) -> None:
         """Write a line unless one was written in the last ten seconds."""
@@ -34,4 +34,4 @@ class Progress:
         """Write the run's log, as it comes, without terminal colours."""
         for line in _COLOUR.sub("", text).splitlines():
             if line.strip():
-                print(f"  | {line}", file=self._stream, flush=True)  # noqa: T201
+                print(f"  | {line}", file=self._stream, flush=True)

@@ -42,10 +42,11 @@ class RunFolder:
     def finish(self, arrays: Mapping[str, npt.NDArray[Any]], summary: Mapping[str, Any]) -> None:
         """Save the model with its provenance, then the summary with the model's digest."""
         buffer = io.BytesIO()
-        np.savez(buffer, **{PROVENANCE: np.array(json.dumps(summary))}, **dict(arrays))
-        content = buffer.getvalue()
-        write(self.path / MODEL, content)
-        complete = {**summary, "model": hashlib.sha256(content).hexdigest()}
+        content: dict[str, Any] = {**arrays, PROVENANCE: np.array(json.dumps(summary))}
+        np.savez(buffer, **content)
+        model = buffer.getvalue()
+        write(self.path / MODEL, model)
+        complete = {**summary, "model": hashlib.sha256(model).hexdigest()}
         write(self.path / SUMMARY, json.dumps(complete, indent=1).encode())
 
 

@@ -174,8 +174,10 @@ def _size(content: RecordDict) -> int:
     return sum(int(record.count_bytes()) for record in content.values())
 
 
-def _reason(text: str) -> str:
+def _reason(text: str | None) -> str:
     """Strip the exception's class that Flower puts around a ClientApp's message."""
+    if text is None:
+        return "failed without a reason"
     match = re.fullmatch(r"<class '([\w.]+)'>:<'(.*)'>", text, re.DOTALL)
     if match is None:
         return text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flwr.serverapp.strategy import FedAdam, FedAvg, FedProx
 
 from federation.settings import Settings
@@ -9,7 +11,7 @@ from federation.settings import Settings
 
 def make(settings: Settings) -> FedAvg:
     """Return the strategy named by ``settings.strategy``, in which every declared client takes part."""
-    everyone = {
+    everyone: dict[str, Any] = {
         "min_train_nodes": settings.num_clients,
         "min_evaluate_nodes": settings.num_clients,
         "min_available_nodes": settings.num_clients,

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from federation.control import FINISHED, UNREGISTERED, Control, Run, Unreachable, read_public_key
+from federation.control import FINISHED, UNREGISTERED, Control, Run, UnreachableError, read_public_key
 from federation.errors import FederationError, InputError, WaitError
 from federation.progress import Progress
 from federation.results import read_summary
 from federation.settings import Settings, parse
 
-POLL_SECONDS = 0.5
+POLL_SECONDS = 0.25
 T = TypeVar("T")
 
 
@@ -136,7 +136,7 @@ def _await(probe: Callable[[], T], done: Callable[[T], bool], wait: float, progr
                 progress.say(f"{what}: ready")
                 return
             state = f"missing {answer}"
-        except Unreachable as error:
+        except UnreachableError as error:
             state = error
         if time.monotonic() > deadline:
             raise WaitError(f"{what}: not ready after {wait:g} s (--wait): {state}")
@@ -180,7 +180,7 @@ def _follow(control: Control, current: Run, timeout: float, progress: Progress) 
         time.sleep(POLL_SECONDS)
         try:
             current = control.run(current.run_id)
-        except Unreachable as error:
+        except UnreachableError as error:
             progress.tick(f"waiting for the SuperLink to come back: {error}")
     reader.join(timeout=5)
     return current
@@ -190,10 +190,11 @@ def _print_logs(control: Control, run_id: int, progress: Progress) -> None:
     after = 0.0
     while True:
         try:
-            for text, after in control.logs(run_id, after):  # noqa: B007 - the last one is where to go on
+            for text, stamp in control.logs(run_id, after):
                 progress.log(text)
+                after = stamp
             return
-        except Unreachable:
+        except UnreachableError:
             time.sleep(POLL_SECONDS)
         except FederationError:
             return
