@@ -34,7 +34,7 @@ _RELEASE = frozenset(
 _VERIFY = frozenset(["release", "claim"])
 
 
-class Unproven(ValueError):
+class UnprovenError(ValueError):
     """The argv does not say for certain what it will do."""
 
 
@@ -90,9 +90,9 @@ def _positive(name: str, text: str) -> Decimal:
     try:
         value = Decimal(text)
     except InvalidOperation:
-        raise Unproven(f"--{name} {text!r} is not a number") from None
+        raise UnprovenError(f"--{name} {text!r} is not a number") from None
     if not value.is_finite() or value <= 0:
-        raise Unproven(f"--{name} {text!r} is not above 0")
+        raise UnprovenError(f"--{name} {text!r} is not above 0")
     return value
 
 
@@ -103,17 +103,17 @@ def _options(arguments: Sequence[str], allowed: frozenset[str], required: Sequen
         flag = rest.pop(0)
         name, equals, value = flag.removeprefix("--").partition("=")
         if not flag.startswith("--") or name not in allowed:
-            raise Unproven(f"{flag!r} is not an option of it")
+            raise UnprovenError(f"{flag!r} is not an option of it")
         if not equals:
             if not rest:
-                raise Unproven(f"{flag!r} has no value")
+                raise UnprovenError(f"{flag!r} has no value")
             value = rest.pop(0)
         if name in found:
-            raise Unproven(f"--{name} is given twice")
+            raise UnprovenError(f"--{name} is given twice")
         found[name] = value
     for name in required:
         if name not in found:
-            raise Unproven(f"--{name} is missing")
+            raise UnprovenError(f"--{name} is missing")
     return found
 
 
@@ -123,9 +123,9 @@ def _partition(options: dict[str, str]) -> Partition | None:
     index, slash, count = options["partition"].partition("/")
     partitioner = options.get("partitioner")
     if not (slash and index.isdigit() and count.isdigit() and int(index) < int(count)):
-        raise Unproven(f"--partition {options['partition']!r} is not INDEX/COUNT with INDEX from 0")
+        raise UnprovenError(f"--partition {options['partition']!r} is not INDEX/COUNT with INDEX from 0")
     if partitioner not in ("iid", "dirichlet"):
-        raise Unproven(f"--partitioner {partitioner!r} is not iid or dirichlet")
+        raise UnprovenError(f"--partitioner {partitioner!r} is not iid or dirichlet")
     scheme = f"{partitioner} of {count}, alpha {options.get('alpha')}, seed {options.get('seed')}"
     return Partition(int(index), int(count), scheme, partitioner != "iid")
 
@@ -134,13 +134,13 @@ def parse(argv: Sequence[Any]) -> Register | Spend | Verify:
     """Read the argv of a P3-VC container.
 
     Raises:
-        Unproven: when it is not exactly one ``p3vc register|release|verify`` with known options.
+        UnprovenError: when it is not exactly one ``p3vc register|release|verify`` with known options.
     """
     words = [a if isinstance(a, str) else "" for a in argv]
     if len(words) != len(argv) or any("$(" in w for w in words) or "" in words:
-        raise Unproven("an argument is not plain text")
+        raise UnprovenError("an argument is not plain text")
     if words[:1] != ["p3vc"] or len(words) < 2:
-        raise Unproven(
+        raise UnprovenError(
             f"it runs {words[0]!r} instead of p3vc" if words else "it names no command, so the image decides"
         )
     verb, rest = words[1], words[2:]
@@ -152,14 +152,14 @@ def parse(argv: Sequence[Any]) -> Register | Spend | Verify:
         o = _options(rest, _VERIFY, ("release", "claim"))
         return Verify(o["release"], o["claim"])
     if verb != "release":
-        raise Unproven(f"p3vc {verb} is not register, release or verify")
+        raise UnprovenError(f"p3vc {verb} is not register, release or verify")
     o = _options(rest, _RELEASE, ("data", "out", "ledger", "claim", "epsilon", "mechanism", "labels"))
     if o["mechanism"] not in MECHANISMS:
-        raise Unproven(f"--mechanism {o['mechanism']!r} is not one of {', '.join(MECHANISMS)}")
+        raise UnprovenError(f"--mechanism {o['mechanism']!r} is not one of {', '.join(MECHANISMS)}")
     if o["labels"] not in ("public", "private"):
-        raise Unproven(f"--labels {o['labels']!r} is not public or private")
+        raise UnprovenError(f"--labels {o['labels']!r} is not public or private")
     if (o["labels"] == "private") != ("label-epsilon" in o):
-        raise Unproven("--label-epsilon belongs to --labels private, and to that alone")
+        raise UnprovenError("--label-epsilon belongs to --labels private, and to that alone")
     label = _positive("label-epsilon", o["label-epsilon"]) if "label-epsilon" in o else Decimal(0)
     return Spend(
         o["data"], o["out"], o["ledger"], o["claim"], o["mechanism"], _positive("epsilon", o["epsilon"]), label,

@@ -145,7 +145,7 @@ CLUSTER_SCOPED = frozenset(
 )
 
 
-class Unreadable(ValueError):
+class UnreadableError(ValueError):
     """A manifest that cannot be read; the message starts with ``file:line``."""
 
     def __init__(self, path: str, line: int | None, why: str) -> None:
@@ -205,6 +205,9 @@ def expand(body: Any, source: str, patch: bool = False) -> Iterator[Object]:
     for key in ("apiVersion", "kind"):
         if not isinstance(body.get(key), str) or not body[key]:
             raise ValueError(f"no {key}: not a Kubernetes object")
+    if str(kind).endswith("Patch"):
+        # Pulumi's server-side-apply patches, in manifests rendered from a program. No kind of Kubernetes ends so.
+        body, kind, patch = {**body, "kind": str(kind)[:-5]}, str(kind)[:-5], True
     if str(kind).endswith("List") and "items" in body and not isinstance(body["items"], Unknown):
         items = body["items"] if body["items"] is not None else []
         if not isinstance(items, (list, tuple)):
@@ -246,12 +249,12 @@ def _documents(path: Path) -> Iterator[tuple[Any, int]]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else "not UTF-8 text"
-        raise Unreadable(str(path), None, why) from None
+        raise UnreadableError(str(path), None, why) from None
     if path.suffix == ".json":
         try:
             yield json.loads(text), 1
         except ValueError as error:
-            raise Unreadable(str(path), getattr(error, "lineno", 1), f"not JSON: {error}") from None
+            raise UnreadableError(str(path), getattr(error, "lineno", 1), f"not JSON: {error}") from None
         return
     try:
         loader = _Loader(text)
@@ -261,9 +264,9 @@ def _documents(path: Path) -> Iterator[tuple[Any, int]]:
                 yield loader.construct_document(node), node.start_mark.line + 1
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        raise Unreadable(str(path), mark.line + 1 if mark else 1, f"not YAML: {error.problem}") from None
+        raise UnreadableError(str(path), mark.line + 1 if mark else 1, f"not YAML: {error.problem}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise Unreadable(str(path), 1, f"not YAML: {error}") from None
+        raise UnreadableError(str(path), 1, f"not YAML: {error}") from None
 
 
 def _files(paths: Iterable[str | Path]) -> Iterator[Path]:
@@ -271,19 +274,19 @@ def _files(paths: Iterable[str | Path]) -> Iterator[Path]:
         if given.is_dir():
             found = sorted(p for p in given.rglob("*") if p.suffix in (".yaml", ".yml", ".json") and p.is_file())
             if not found:
-                raise Unreadable(str(given), None, "no .yaml, .yml or .json file in this folder")
+                raise UnreadableError(str(given), None, "no .yaml, .yml or .json file in this folder")
             yield from found
         elif given.is_file():
             yield given
         else:
-            raise Unreadable(str(given), None, "no such file or folder")
+            raise UnreadableError(str(given), None, "no such file or folder")
 
 
 def read(paths: Iterable[str | Path]) -> tuple[Object, ...]:
     """Read manifests: files or folders; YAML (also of several documents), JSON, and lists of either.
 
     Raises:
-        Unreadable: for a file that is missing or is not Kubernetes manifests, with its line.
+        UnreadableError: for a file that is missing or is not Kubernetes manifests, with its line.
     """
     objects: list[Object] = []
     for path in _files(paths):
@@ -293,5 +296,5 @@ def read(paths: Iterable[str | Path]) -> tuple[Object, ...]:
             try:
                 objects.extend(expand(body, f"{path}:{line}"))
             except ValueError as error:
-                raise Unreadable(str(path), line, str(error)) from None
+                raise UnreadableError(str(path), line, str(error)) from None
     return tuple(objects)

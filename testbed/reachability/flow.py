@@ -7,14 +7,15 @@ from dataclasses import dataclass
 
 from testbed.manifests import mapping, sequence
 from testbed.reachability import space
-from testbed.reachability.acl import Origin, Passed, permitted
+from testbed.reachability.acl import Origin, Passed, Rule, permitted
+from testbed.reachability.lookup import EVERY
 from testbed.reachability.model import Model
-from testbed.reachability.networks import Route, Router, Subnet
+from testbed.reachability.networks import Subnet
 from testbed.reachability.ports import Port
+from testbed.reachability.routers import Route, Router
 from testbed.reachability.space import Interval, Region
 from testbed.workloads import Pod
 
-EVERY: tuple[Interval, ...] = (space.V4_ALL, space.V6_ALL)
 # What OVN's egress port security lets through besides a port's own addresses (ovn-northd, build_port_security_ip).
 GROUP_CAST: tuple[Interval, ...] = (space.network("224.0.0.0/4"), space.network("255.255.255.255"))
 
@@ -53,12 +54,17 @@ def forwards(pod: Pod) -> Origin | None:
     return None
 
 
-def _passing(rules: tuple[object, ...], parts: list[Passed], at: str, absent: str) -> Iterator[tuple[Region, Hop]]:
+def _open(net: Subnet) -> Origin | None:
+    """The absence that lets packets onto and off a switch."""
+    return None if net.private else Origin(net.obj, ("spec", "private"), f"{net.name} is not private")
+
+
+def _passing(
+    rules: tuple[Rule, ...], parts: list[Passed], at: str, absent: Origin | None
+) -> Iterator[tuple[Region, Hop]]:
     for packets, origin in parts:
-        if origin is None:
-            yield packets, Hop(at, absent if not rules else "no rule stops it")
-        else:
-            yield packets, Hop(at, str(origin), origin)
+        reason = origin or absent
+        yield packets, Hop(at, str(reason) if reason else "no rule stops it" if rules else "no rule", reason)
 
 
 class Walk:
@@ -82,14 +88,8 @@ class Walk:
             for other in self.model.on_subnet.get(net.name, ()):
                 if other.pod is not port.pod:
                     yield from self._deliver(other, sent, way, relayed=relayed)
-            absent = f"{net.name} is not private"
-            for routed, up in _passing(
-                net.to_port, permitted(net.to_port, sent), f"switch {net.name} to its router", absent
-            ):
-                blank = (
-                    Origin(net.obj, ("spec", "private"), absent) if up.origin is None and not net.private else up.origin
-                )
-                up = Hop(up.at, up.why, blank)
+            leaving = permitted(net.to_port, sent)
+            for routed, up in _passing(net.to_port, leaving, f"switch {net.name} to its router", _open(net)):
                 router = self.model.routers[net.vpc]
                 yield from self._route(router, routed, (*way, up), relayed=relayed, seen={})
 
@@ -104,34 +104,13 @@ class Walk:
             hit = space.intersect(packets, route.region)
             if hit:
                 yield from self._next_hop(router, route, hit, hops, relayed=relayed, seen=seen)
-        index = self.model.routes[router.name]
-        chosen: dict[int, tuple[Interval, int, Subnet | Route]] = {}
-        for box in packets:
-            chosen.update((id(e[2]) ^ hash(e[0]), e) for e in index.overlapping(box.d0, box.d1))
-        for interval, rank, target in chosen.values():
-            hit = space.to(packets, [interval])
-            for _, other_rank, other in index.overlapping(*interval):
-                if other_rank > rank and other is not target:
-                    area = other.region if isinstance(other, Route) else space.product(EVERY, other.cidrs)
-                    hit = space.subtract(hit, area)
-            for route in index.by_source:
-                if route.rank > rank:
-                    hit = space.subtract(hit, route.region)
-            if not hit:
-                continue
+        for hit, target in self.model.routes[router.name].chosen(packets):
             if isinstance(target, Route):
                 yield from self._next_hop(router, target, hit, hops, relayed=relayed, seen=seen)
             else:
                 origin = Origin(target.obj, ("spec", "vpc"), f"a network of router {router.name}")
                 way = (*hops, Hop(f"router {router.name}", f"connected to {target.name}", origin))
                 yield from self._from_router(target, hit, None, way, relayed=relayed)
-        for route in index.by_source:
-            hit = space.intersect(packets, route.region)
-            for interval, rank, target in index.entries if hit else ():
-                if rank > route.rank and not (isinstance(target, Subnet) and target.obj is None):
-                    hit = space.subtract(hit, space.product(EVERY, [interval]))
-            if hit:
-                yield from self._next_hop(router, route, hit, hops, relayed=relayed, seen=seen)
 
     def _next_hop(
         self,
@@ -148,15 +127,15 @@ class Walk:
             if any(low <= route.next_hop <= high for low, high in intervals):
                 over = (*way, Hop(f"peering {router.name} to {remote}", str(origin), origin))
                 yield from self._route(self.model.routers[remote], packets, over, relayed=relayed, seen=seen)
-        for _, _, target in self.model.routes[router.name].overlapping(route.next_hop, route.next_hop):
-            if isinstance(target, Subnet):
-                yield from self._from_router(target, packets, route.next_hop, way, relayed=relayed)
+        for entry in self.model.routes[router.name].overlapping(route.next_hop, route.next_hop):
+            if isinstance(entry.target, Subnet):
+                yield from self._from_router(entry.target, packets, route.next_hop, way, relayed=relayed)
 
     def _from_router(
         self, net: Subnet, packets: Region, next_hop: int | None, hops: tuple[Hop, ...], *, relayed: bool
     ) -> Iterator[Arrival]:
         """Packets a router puts on a switch: for their destination, or for the device at ``next_hop``."""
-        for sent, hop in _passing(net.from_port, permitted(net.from_port, packets), f"switch {net.name}", ""):
+        for sent, hop in _passing(net.from_port, permitted(net.from_port, packets), f"switch {net.name}", None):
             way = (*hops, hop) if hop.origin else hops
             for port in self.model.on_subnet.get(net.name, ()):
                 if next_hop is None:
@@ -171,12 +150,8 @@ class Walk:
             packets = space.to(packets, (*port.addresses, *GROUP_CAST))
             if not packets:
                 return
-        net = port.subnet
-        absent = f"{net.name} is not private"
-        where = f"switch {net.name} to {port.pod.name} {port.nic}"
-        for arrived, hop in _passing(port.arriving, permitted(port.arriving, packets), where, absent):
-            if hop.origin is None and not net.private:
-                hop = Hop(hop.at, hop.why, Origin(net.obj, ("spec", "private"), absent))
+        where = f"switch {port.subnet.name} to {port.pod.name} {port.nic}"
+        for arrived, hop in _passing(port.arriving, permitted(port.arriving, packets), where, _open(port.subnet)):
             way = (*hops, hop)
             yield Arrival(port, arrived, way, relayed)
             if port.pod.client is None:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 from testbed import contract as c
 from testbed.manifests import Object, Path_, mapping, sequence
-from testbed.reachability import filters, networks, space
+from testbed.reachability import filters, networks, routers, space
 from testbed.reachability.acl import Origin
-from testbed.reachability.networks import Hazard, Route, Router, Subnet
+from testbed.reachability.lookup import Lookup
+from testbed.reachability.networks import Hazard, Subnet
 from testbed.reachability.ports import Placer, Port
-from testbed.reachability.space import Interval
+from testbed.reachability.routers import Router
 from testbed.unknown import unresolved
 from testbed.workloads import Pod, is_workload, pods
 
@@ -40,32 +41,6 @@ def texts(value: Any, path: Path_ = ()) -> Iterator[tuple[Path_, str]]:
     elif isinstance(value, (list, tuple)):
         for index, item in enumerate(value):
             yield from texts(item, (*path, index))
-
-
-class RouteIndex:
-    """The routes of one router, found by destination."""
-
-    def __init__(self, router: Router) -> None:
-        entries: list[tuple[Interval, int, Subnet | Route]] = []
-        for net in router.subnets:
-            entries += [(cidr, networks.rank_connected(cidr), net) for cidr in net.cidrs]
-        self.by_source = [r for r in router.routes if not r.by_destination]
-        for route in router.routes:
-            if route.by_destination:
-                entries += [((b.d0, b.d1), route.rank, route) for b in route.region]
-        self.entries = sorted(entries, key=lambda e: e[0])
-        self.starts = [e[0][0] for e in self.entries]
-        self.reach: list[int] = []  # the furthest end up to each entry
-        for entry in self.entries:
-            self.reach.append(max(entry[0][1], self.reach[-1] if self.reach else 0))
-
-    def overlapping(self, low: int, high: int) -> Iterator[tuple[Interval, int, Subnet | Route]]:
-        """Connected networks and destination routes that overlap [low, high]."""
-        index = bisect_right(self.starts, high) - 1
-        while index >= 0 and self.reach[index] >= low:
-            if self.entries[index][0][1] >= low:
-                yield self.entries[index]
-            index -= 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,9 +75,9 @@ class Model:
         return found
 
     @cached_property
-    def routes(self) -> Mapping[str, RouteIndex]:
+    def routes(self) -> Mapping[str, Lookup]:
         """Route lookup by router."""
-        return {name: RouteIndex(router) for name, router in self.routers.items()}
+        return {name: Lookup(router) for name, router in self.routers.items()}
 
     @cached_property
     def client_subnets(self) -> frozenset[str]:
@@ -161,7 +136,7 @@ def _mentions(
             if (kind, name) not in seen:
                 seen.add((kind, name))
                 origin = Origin(obj, path)
-                yield Hazard(origin, why.format(f"{kind} {name}"), repair, **{kind: name})  # type: ignore[arg-type]
+                yield Hazard(origin, why.format(f"{kind} {name}"), repair, **{kind: name})
 
 
 def _outside(
@@ -196,8 +171,8 @@ def _outside(
 def _unresolved(obj: Object, pods_of: Mapping[Object, Pod]) -> Iterator[Hazard]:
     for path in unresolved(obj):
         pod = pods_of.get(obj)
-        target: dict[str, str] = {}
-        named = not any(p[:1] == ("metadata",) or len(p) == 1 for p in [path])
+        target: dict[str, Any] = {}
+        named = path[:1] != ("metadata",) and len(path) > 1
         if pod is not None and named:
             target = {"pod": pod.name}
         elif obj.kind == "Subnet" and path[:2] not in (("spec", "vpc"), ("spec", "provider")) and named:
@@ -205,20 +180,34 @@ def _unresolved(obj: Object, pods_of: Mapping[Object, Pod]) -> Iterator[Hazard]:
         elif obj.kind == "Vpc" and named:
             target = {"vpc": obj.name}
         why = "the value is not known before creation"
-        yield Hazard(Origin(obj, path), why, "give it a value that is known in the preview", **target)
+        yield Hazard(Origin(obj, path), why, "give it a value that the preview knows", value=True, **target)
         return
+
+
+def ordered(objects: Iterable[Object]) -> tuple[Object, ...]:
+    """The objects in an order of their own, so that no verdict depends on the order they were given in."""
+    found = sorted(objects, key=lambda o: o.key)
+    if any(a.key == b.key for a, b in pairwise(found)):
+        found.sort(key=lambda o: (o.key, repr(o.body)))
+    return tuple(found)
 
 
 def build(objects: Iterable[Object]) -> Model:
     """Build the model of a set of objects; never fails on their content."""
-    objects = tuple(objects)
-    routers, subnets, hazards = networks.build(objects)
+    objects = ordered(objects)
+    subnets, hazards = networks.build(objects)
+    found_routers, problems = routers.build(objects, subnets)
+    hazards += problems
+    for first, second in pairwise(objects):
+        if first.key == second.key and not first.name.endswith("*"):
+            why = "it is declared twice: which one holds depends on the order"
+            hazards.append(Hazard(Origin(second, ("metadata", "name")), why, "declare it once"))
     placer = Placer(objects, subnets)
     found = pods(objects)
     ports = [port for pod in found for port in placer.ports(pod)]
     ports = filters.attach(ports, objects, {o.name: o for o in objects if o.kind == "Namespace"})
     hazards += placer.hazards
-    hazards += _outside(objects, subnets, routers, ports)
+    hazards += _outside(objects, subnets, found_routers, ports)
     pods_of = {pod.owner: pod for pod in found}
     for obj in objects:
         if (
@@ -227,4 +216,4 @@ def build(objects: Iterable[Object]) -> Model:
             or obj.kind == "Namespace"
         ):
             hazards += _unresolved(obj, pods_of)
-    return Model(objects, routers, subnets, found, tuple(ports), tuple(hazards))
+    return Model(objects, found_routers, subnets, found, tuple(ports), tuple(hazards))

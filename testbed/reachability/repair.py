@@ -11,7 +11,7 @@ from testbed.manifests import Object, mapping, sequence
 from testbed.reachability import groups, model, space, verdicts
 from testbed.reachability.groups import Isolation
 from testbed.reachability.verdicts import Pair
-from testbed.workloads import Pod, get, is_workload
+from testbed.workloads import Pod, get, is_workload, pods
 
 MAX_EDITS = 8
 
@@ -34,7 +34,7 @@ def verdict(objects: Sequence[Object], isolation: Isolation, pair: Pair) -> Pair
 def _near(objects: Sequence[Object], pair: Pair) -> list[Object]:
     """The objects that matter to a pair: without the workloads of other clients."""
     keep = {pair.source.owner.key, pair.target.owner.key}
-    built = model.pods(objects)
+    built = pods(objects)
     others = {p.owner.key for p in built if p.client and p.owner.key not in keep}
     return [o for o in objects if not (is_workload(o) and o.key in others)]
 

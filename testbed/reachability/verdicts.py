@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from testbed.reachability.acl import Origin
-from testbed.reachability.flow import EVERY, Hop, Walk
+from testbed.reachability.flow import Hop, Walk
 from testbed.reachability.groups import Groups
+from testbed.reachability.lookup import EVERY
 from testbed.reachability.model import Model
 from testbed.reachability.networks import Hazard
 from testbed.reachability.ports import Port
@@ -17,6 +18,7 @@ from testbed.workloads import Pod
 
 Verdict = Literal["isolated", "reachable", "unknown"]
 Via = Literal["direct", "forged-source", "server"]
+Touching = tuple[tuple[Hazard, frozenset[str]], ...]
 MAX_FOUND = 20_000  # pairs that are not isolated; beyond it the count is a lower bound
 
 
@@ -39,6 +41,7 @@ class Result:
         found: the pairs that are not isolated, by (source, target).
         total: number of ordered pairs of pods of different clients that must be isolated.
         complete: False when the search ended at ``MAX_FOUND``.
+        touching: the hazards that touch a client's network, with the switches they touch.
     """
 
     model: Model
@@ -46,7 +49,7 @@ class Result:
     found: Mapping[tuple[Pod, Pod], Pair]
     total: int
     complete: bool = True
-    touching: tuple[tuple[Hazard, frozenset[str]], ...] = field(default=())
+    touching: Touching = ()
 
     @property
     def isolated(self) -> int:
@@ -60,12 +63,6 @@ class Result:
             for target in clients:
                 if self.groups.apart(source, target):
                     yield self.found.get((source, target)) or Pair(source, target, "isolated")
-
-
-def _sends(port: Port) -> Iterator[tuple[Via, str]]:
-    yield "direct", ""
-    if not port.secured:
-        yield "forged-source", " with a forged source: port security is off"
 
 
 def from_port(model: Model, port: Port, via: Via) -> Iterator[tuple[Pod, Via, tuple[Hop, ...]]]:
@@ -85,56 +82,69 @@ def decide(model: Model, groups: Groups, sources: Collection[Pod] | None = None)
     """Decide every pair, or only those from ``sources``.
 
     Args:
+        model: the network.
         groups: which clients may share a network.
+        sources: pods to decide from; None for all clients' pods.
     """
     clients = [pod for pod in model.pods if pod.client]
+    chosen = clients if sources is None else [pod for pod in clients if pod in sources]
     found: dict[tuple[Pod, Pod], Pair] = {}
-    complete = True
-    chosen = [p for p in model.ports if p.pod.client and (sources is None or p.pod in sources)]
-    for port in chosen:
-        for via, _ in _sends(port):
-            for target, way, hops in from_port(model, port, via):
-                pair = (port.pod, target)
-                if pair not in found and groups.apart(*pair):
-                    found[pair] = Pair(*pair, "reachable", way, hops)
-            if len(found) > MAX_FOUND:
-                complete = False
-                break
-        if not complete:
-            break
-    touching = []
-    doubtful: set[Pod] = set()
+    complete = _reach(model, groups, chosen, found)
+    touching, doubtful = _doubts(model, clients)
+    complete = _unknown(groups, clients, set(chosen), doubtful, found) and complete
+    sizes = Counter(groups.of(pod) for pod in clients)
+    total = sum(len(clients) - sizes[groups.of(pod)] for pod in chosen)
+    return Result(model, groups, found, total, complete, touching)
+
+
+def _reach(model: Model, groups: Groups, chosen: list[Pod], found: dict[tuple[Pod, Pod], Pair]) -> bool:
+    """Add every reachable pair; False when there are too many to list."""
+    for pod in chosen:
+        for port in model.of_pod.get(pod, ()):
+            ways: tuple[Via, ...] = ("direct",) if port.secured else ("direct", "forged-source")
+            for via in ways:
+                for target, way, hops in from_port(model, port, via):
+                    if (pod, target) not in found and groups.apart(pod, target):
+                        found[pod, target] = Pair(pod, target, "reachable", way, hops)
+        if len(found) > MAX_FOUND:
+            return False
+    return True
+
+
+def _doubts(model: Model, clients: list[Pod]) -> tuple[Touching, dict[Pod, Hazard]]:
+    """The hazards that touch a client's network, and for each client's pod one that touches it."""
     on_subnet: dict[str, list[Pod]] = defaultdict(list)
     for port in model.ports:
         if port.pod.client:
             on_subnet[port.subnet.name].append(port.pod)
-    by_name: dict[str, list[Pod]] = defaultdict(list)
-    for pod in clients:
-        by_name[pod.name].append(pod)
-    reasons: dict[Pod, Hazard] = {}
+    by_name = {pod.name: pod for pod in clients}
+    touching: list[tuple[Hazard, frozenset[str]]] = []
+    doubtful: dict[Pod, Hazard] = {}
     for hazard in model.hazards:
         nets = model.touched(hazard)
-        mine = set(by_name.get(hazard.pod or "", ()))
-        if hazard.pod is None or not mine:
-            mine |= {p for net in nets for p in on_subnet[net]}
+        own = by_name.get(hazard.pod or "")
+        mine = [own] if own else [pod for net in nets for pod in on_subnet[net]]
         if nets or mine:
             touching.append((hazard, nets))
-            doubtful |= mine
-            for pod in mine:
-                reasons.setdefault(pod, hazard)
-    for pod in doubtful:
-        if len(found) > MAX_FOUND:
-            complete = False
-            break
-        hazard = reasons[pod]
+        for pod in mine:
+            doubtful.setdefault(pod, hazard)
+    return tuple(touching), doubtful
+
+
+def _unknown(
+    groups: Groups,
+    clients: list[Pod],
+    chosen: set[Pod],
+    doubtful: dict[Pod, Hazard],
+    found: dict[tuple[Pod, Pod], Pair],
+) -> bool:
+    """Add every pair of which one side is in doubt; False when there are too many to list."""
+    for pod, hazard in doubtful.items():
         hop = (Hop(str(hazard.origin), hazard.reason, hazard.origin),)
         for other in clients:
             for pair in ((pod, other), (other, pod)):
-                if pair not in found and groups.apart(*pair) and (sources is None or pair[0] in sources):
+                if pair not in found and pair[0] in chosen and groups.apart(*pair):
                     found[pair] = Pair(*pair, "unknown", None, hop)
-    return Result(model, groups, found, _total(clients, groups, sources), complete, tuple(touching))
-
-
-def _total(clients: list[Pod], groups: Groups, sources: Collection[Pod] | None) -> int:
-    sizes = Counter(groups.of(pod) for pod in clients)
-    return sum(len(clients) - sizes[groups.of(p)] for p in clients if sources is None or p in sources)
+        if len(found) > MAX_FOUND:
+            return False
+    return True

@@ -186,7 +186,7 @@ def _unmodelled(context: Context) -> Iterator[Violation]:
 
 def _hazards(context: Context) -> Iterator[Violation]:
     for hazard, nets in context.reachability.touching:
-        if hazard.reason.startswith("the value is not known"):
+        if hazard.value:
             continue  # reported by path above
         obj = hazard.origin.obj
         where = f" ({', '.join(sorted(nets)[:3])}{' ...' if len(nets) > 3 else ''})" if nets else ""

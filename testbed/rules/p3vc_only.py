@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from testbed import contract as c
-from testbed.argv import Spend, Unproven, Verify, parse
+from testbed.argv import Spend, UnprovenError, Verify, parse
 from testbed.edits import Edit
 from testbed.manifests import Path_, mapping, sequence
 from testbed.rules.context import Context
@@ -21,7 +21,7 @@ def _spends(pod: Pod) -> Iterator[Spend]:
     for _, container in pod.containers():
         try:
             made = parse([*sequence(container.get("command")), *sequence(container.get("args"))])
-        except Unproven:
+        except UnprovenError:
             continue
         if isinstance(made, Spend):
             yield made
@@ -117,7 +117,7 @@ class _Judge:
             argv = [*sequence(container.get("command")), *sequence(container.get("args"))]
             try:
                 made = parse(argv)
-            except Unproven:
+            except UnprovenError:
                 continue
             if not isinstance(made, Verify) or not container.get("command"):
                 continue

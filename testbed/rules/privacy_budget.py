@@ -6,12 +6,13 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
+from typing import Any
 
 from testbed import contract as c
-from testbed.argv import Register, Spend, Unproven, parse
+from testbed.argv import Register, Spend, UnprovenError, parse
 from testbed.budget import compose, show
 from testbed.edits import Edit
-from testbed.manifests import Object, Path_, sequence
+from testbed.manifests import Object, Path_, mapping, sequence
 from testbed.rules.config import PrivacyBudget, Spent
 from testbed.rules.context import Context
 from testbed.rules.violation import Violation, violation
@@ -105,9 +106,9 @@ class _Reader:
             field_path = (*path, "command" if container.get("command") else "args")
             try:
                 if not container.get("command"):
-                    raise Unproven("it names no command, so the image decides")
+                    raise UnprovenError("it names no command, so the image decides")
                 made = parse(argv)
-            except Unproven as error:
+            except UnprovenError as error:
                 self.report(
                     owner,
                     field_path,
@@ -123,8 +124,6 @@ class _Reader:
             self.report(owner, pod.path("spec"), "one pod makes several releases", "declare one Job for each release")
 
     def _environment(self, pod: Pod, path: Path_, container: object) -> None:
-        from testbed.manifests import mapping  # noqa: PLC0415
-
         body = mapping(container)
         for index, entry in enumerate(sequence(body.get("env"))):
             one = mapping(entry)
@@ -304,14 +303,14 @@ def check(context: Context) -> list[Violation]:
             violation(NAME, None, (), message, "set privacy-budget.delta in the policy configuration, such as 1e-5")
         ]
     found, problems = accounts(context)
-    owners = {}
+    owners: dict[Any, Pod] = {}
     for pod in context.pods:
         if releases(pod):
             owners.setdefault(pod.annotations.get(c.ANNOTATION_DATASET), pod)
     how = {"basic": "sum", "advanced": "advanced composition", "zcdp": "zCDP composition"}[config.composition]
     for account in found:
         if account.epsilon > account.budget:
-            pod = owners.get(account.dataset)
+            owner = owners.get(account.dataset)
             lines = (
                 *account.lines,
                 f"= {show(account.epsilon)}  by {how}; the maximum over disjoint parts of one partition",
@@ -319,8 +318,8 @@ def check(context: Context) -> list[Violation]:
             )
             message = f"dataset {account.dataset} would spend epsilon {show(account.epsilon)} of {show(account.budget)}"
             repair = f"release less: bring the sum down by {show(account.epsilon - account.budget)}, or assert disjoint partitions if it is true"
-            path = pod.annotation(c.ANNOTATION_EPSILON) if pod else ()
-            problems.append(violation(NAME, pod.owner if pod else None, path, message, repair, lines))
+            path = owner.annotation(c.ANNOTATION_EPSILON) if owner else ()
+            problems.append(violation(NAME, owner.owner if owner else None, path, message, repair, lines))
     total = sum((a.epsilon for a in found), Decimal(0))
     if len(found) > 1 and total > config.testbed:
         lines = (
