@@ -36,6 +36,11 @@ def mac_of(*parts: str) -> str:
     return ":".join(f"{byte:02x}" for byte in (0x0A, *digest[:5]))
 
 
+def gateway_mac(gateway: str) -> str:
+    """MAC of the router port with this gateway address; gateways of one VPC differ."""
+    return mac_of("gateway", gateway)
+
+
 @dataclass(frozen=True)
 class Allocation:
     """What IPAM decided.

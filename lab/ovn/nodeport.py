@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import ctypes
 import logging
-import os
 import socket
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 from lab.ovn.cluster import Cluster, Object, annotations_of, labels_of, namespace, spec
+from lab.ovn.netns import Inside
 from lab.ovn.selectors import matches
 from lab.ovn.watch import Watched
 from lab.paths import Paths
 from testbed.contract import nic_annotation
 
 COLLECTIONS = {"Service": "/api/v1/services", "Pod": "/api/v1/pods"}
-CLONE_NEWNET = 0x40000000
 CHUNK = 1 << 16
 CONNECT = 5.0  # seconds
 
@@ -70,31 +67,6 @@ def _endpoint(pod: Object, port: Object) -> Iterator[Target]:
         yield address, int(wanted)
 
 
-class Inside:
-    """Makes sockets that live in another network namespace.
-
-    A namespace belongs to a thread and a socket to the namespace it was made in, so one thread enters it for good.
-    """
-
-    def __init__(self, netns: Path) -> None:
-        self._thread = ThreadPoolExecutor(1, "fabric", self._enter, (netns,))
-
-    @staticmethod
-    def _enter(netns: Path) -> None:
-        handle = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            if ctypes.CDLL(None, use_errno=True).setns(handle, CLONE_NEWNET):
-                raise OSError(ctypes.get_errno(), f"cannot enter network namespace {netns}")
-        finally:
-            os.close(handle)
-
-    async def socket(self) -> socket.socket:
-        """A non-blocking TCP socket inside."""
-        made = await asyncio.get_running_loop().run_in_executor(self._thread, socket.socket)
-        made.setblocking(False)
-        return made
-
-
 class Forwarder:
     """Listens on node ports and forwards."""
 
@@ -121,24 +93,23 @@ class Forwarder:
                 log.warning("node port %d: %s; tried again at the next change", port, problem)
 
     async def _serve(self, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            endpoints = self._targets.get(port) or []
+        with closing(writer):
+            endpoints = self._targets.get(port)
             if not endpoints:
-                return  # kube-proxy refuses connections to a Service without endpoints
+                log.warning("node port %d: no ready pod behind it", port)
+                return
             self._turn += 1
-            far_reader, far_writer = await self._connect(endpoints[self._turn % len(endpoints)])
-        except (OSError, TimeoutError) as problem:
-            log.warning("node port %d: %s", port, problem or type(problem).__name__)
-            return
-        finally:
-            if "far_writer" not in locals():
-                writer.close()
-        await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
-        for each in (writer, far_writer):
-            each.close()
+            try:
+                far_reader, far_writer = await self._connect(endpoints[self._turn % len(endpoints)])
+            except (OSError, TimeoutError) as problem:
+                log.warning("node port %d: %s", port, problem or "no answer")
+                return
+            with closing(far_writer):
+                await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
 
     async def _connect(self, target: Target) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        made = await self._inside.socket()
+        made = await asyncio.wrap_future(self._inside.submit(socket.socket))
+        made.setblocking(False)
         try:
             await asyncio.wait_for(asyncio.get_running_loop().sock_connect(made, target), CONNECT)
         except BaseException:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from lab.ovn.addresses import allocate, mac_of, port_name
+from lab.ovn.addresses import allocate, gateway_mac, mac_of, port_name
 from lab.ovn.cluster import (
     JOIN_SUBNET,
     Cluster,
@@ -157,7 +157,7 @@ def _gateways(subnets: dict[str, Object]) -> Iterator[RouterPort]:
     for title, subnet in subnets.items():
         vpc, gateway = vpc_of(subnet), gateway_of(subnet)
         network = f"{gateway}/{cidr_of(subnet).prefixlen}"
-        yield RouterPort(f"{vpc}-{title}", vpc, mac_of(vpc, title, gateway), (network,))
+        yield RouterPort(f"{vpc}-{title}", vpc, gateway_mac(gateway), (network,))
 
 
 def _peerings(cluster: Cluster) -> Iterator[RouterPort]:

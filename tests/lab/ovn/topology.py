@@ -110,3 +110,14 @@ def policy(namespace: str, ingress: list[Any], out: list[Any]) -> dict[str, Any]
     """The namespace's NetworkPolicy."""
     spec = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"], "ingress": ingress, "egress": out}
     return obj("NetworkPolicy", "default", namespace, spec=spec)
+
+
+def shared_vpc(objects: list[dict[str, Any]], private: bool, vpc: str = "t-vpc-s001") -> list[dict[str, Any]]:
+    """The same testbed with every client network in one VPC."""
+    namespaces = [o["metadata"]["name"] for o in objects if o["kind"] == "Namespace"]
+    for each in objects:
+        if each["kind"] == "Subnet" and "server" not in each["metadata"]["name"]:
+            each["spec"] |= {"vpc": vpc, "private": private}
+        if each["kind"] == "Vpc":
+            each["spec"]["namespaces"] = namespaces
+    return objects

@@ -12,6 +12,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,11 +27,12 @@ class Worker:
 
     def __init__(self, root: Path) -> None:
         self.paths = Paths(root)
-        here = [str(Path(__file__).parent), str(Path(__file__).parents[3])]
+        # pytest names this package after its folder, so its parent and the repository are on the child's path.
+        here = [str(Path(__file__).parents[1]), str(Path(__file__).parents[3])]
         self._process = subprocess.Popen(
             [
                 *("unshare", "--pid", "--mount", "--fork", "--kill-child", "--propagation", "private", "--"),
-                *(sys.executable, __file__, str(root)),
+                *(sys.executable, "-m", "ovn.worker", str(root)),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -41,13 +43,17 @@ class Worker:
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Run ``function(paths, *arguments)`` inside; its exception is raised here."""
         assert self._process.stdin and self._process.stdout
-        module = "worker" if function.__module__ == __name__ else function.__module__
-        pickle.dump((module, function.__name__, arguments), self._process.stdin)
+        pickle.dump((function.__module__, function.__name__, arguments), self._process.stdin)
         self._process.stdin.flush()
         ok, value = pickle.load(self._process.stdout)  # noqa: S301 - our own child
         if not ok:
             raise value
         return value
+
+    def kill(self) -> None:
+        """End it as an out-of-memory killer would."""
+        self._process.kill()
+        self._process.wait(30)
 
     def __enter__(self) -> Worker:
         return self
@@ -56,7 +62,8 @@ class Worker:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         assert self._process.stdin and self._process.stdout
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
         self._process.wait(30)
         self._process.stdout.close()
 
