@@ -71,6 +71,7 @@ class Spend:
     label_epsilon: Decimal
     labels: str
     partition: Partition | None
+    disjoint: str | None = None
 
     @property
     def total(self) -> Decimal:
@@ -163,5 +164,5 @@ def parse(argv: Sequence[Any]) -> Register | Spend | Verify:
     label = _positive("label-epsilon", o["label-epsilon"]) if "label-epsilon" in o else Decimal(0)
     return Spend(
         o["data"], o["out"], o["ledger"], o["claim"], o["mechanism"], _positive("epsilon", o["epsilon"]), label,
-        o["labels"], _partition(o),
+        o["labels"], _partition(o), o.get("disjoint"),
     )  # fmt: skip

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from testbed.manifests import mapping, sequence
 from testbed.reachability import space
-from testbed.reachability.acl import Origin, Passed, Rule, permitted
+from testbed.reachability.acl import Origin, Passed, Rule, dropping, permitted
 from testbed.reachability.lookup import EVERY
 from testbed.reachability.model import Model
 from testbed.reachability.networks import Subnet
@@ -70,26 +70,33 @@ def _passing(
 class Walk:
     """One walk of all packets a port sends."""
 
-    def __init__(self, model: Model) -> None:
-        self.model = model
+    def __init__(self, model: Model, stops: list[Hop] | None = None) -> None:
+        """Walk ``model``; where packets end is added to ``stops`` if it is given."""
+        self.model, self.stops = model, stops
         self.relayed: list[tuple[Port, Region]] = []
 
-    def start(self, port: Port, sources: Iterable[Interval], note: str) -> Iterator[Arrival]:
-        """Every arrival of packets from ``sources``, to any destination, sent by ``port``."""
+    def start(
+        self, port: Port, sources: Iterable[Interval], note: str = "", destinations: Iterable[Interval] = EVERY
+    ) -> Iterator[Arrival]:
+        """Every arrival of packets from ``sources`` to ``destinations``, sent by ``port``."""
         first = Hop(f"{port.pod.name} {port.nic}", f"sends on {port.subnet.name}{note}", port.origin)
-        yield from self._send(port, space.product(sources, EVERY), (first,), relayed=False)
+        yield from self._send(port, space.product(sources, destinations), (first,), relayed=False)
+
+    def _filter(self, rules: tuple[Rule, ...], packets: Region, at: str) -> list[Passed]:
+        if self.stops is not None:
+            self.stops += [Hop(at, str(origin), origin) for origin in dropping(rules, packets)]
+        return permitted(rules, packets)
 
     def _send(self, port: Port, packets: Region, hops: tuple[Hop, ...], *, relayed: bool) -> Iterator[Arrival]:
         net = port.subnet
-        for sent, hop in _passing(
-            port.leaving, permitted(port.leaving, packets), f"switch {net.name}", "no rule on sending"
-        ):
+        at = f"switch {net.name}"
+        for sent, hop in _passing(port.leaving, self._filter(port.leaving, packets, at), at, None):
             way = (*hops, hop) if hop.origin else hops
             for other in self.model.on_subnet.get(net.name, ()):
                 if other.pod is not port.pod:
                     yield from self._deliver(other, sent, way, relayed=relayed)
-            leaving = permitted(net.to_port, sent)
-            for routed, up in _passing(net.to_port, leaving, f"switch {net.name} to its router", _open(net)):
+            out = f"switch {net.name} to its router"
+            for routed, up in _passing(net.to_port, self._filter(net.to_port, sent, out), out, _open(net)):
                 router = self.model.routers[net.vpc]
                 yield from self._route(router, routed, (*way, up), relayed=relayed, seen={})
 
@@ -104,13 +111,19 @@ class Walk:
             hit = space.intersect(packets, route.region)
             if hit:
                 yield from self._next_hop(router, route, hit, hops, relayed=relayed, seen=seen)
+        routed = False
         for hit, target in self.model.routes[router.name].chosen(packets):
+            routed = True
             if isinstance(target, Route):
                 yield from self._next_hop(router, target, hit, hops, relayed=relayed, seen=seen)
             else:
                 origin = Origin(target.obj, ("spec", "vpc"), f"a network of router {router.name}")
                 way = (*hops, Hop(f"router {router.name}", f"connected to {target.name}", origin))
                 yield from self._from_router(target, hit, None, way, relayed=relayed)
+
+        if not routed and self.stops is not None:
+            origin = Origin(router.obj, ("spec",), "no route and no peering leads there")
+            self.stops.append(Hop(f"router {router.name}", str(origin), origin))
 
     def _next_hop(
         self,
@@ -135,7 +148,8 @@ class Walk:
         self, net: Subnet, packets: Region, next_hop: int | None, hops: tuple[Hop, ...], *, relayed: bool
     ) -> Iterator[Arrival]:
         """Packets a router puts on a switch: for their destination, or for the device at ``next_hop``."""
-        for sent, hop in _passing(net.from_port, permitted(net.from_port, packets), f"switch {net.name}", None):
+        at = f"switch {net.name}"
+        for sent, hop in _passing(net.from_port, self._filter(net.from_port, packets, at), at, None):
             way = (*hops, hop) if hop.origin else hops
             for port in self.model.on_subnet.get(net.name, ()):
                 if next_hop is None:
@@ -147,11 +161,17 @@ class Walk:
 
     def _deliver(self, port: Port, packets: Region, hops: tuple[Hop, ...], *, relayed: bool) -> Iterator[Arrival]:
         if port.secured:
-            packets = space.to(packets, (*port.addresses, *GROUP_CAST))
-            if not packets:
+            taken = space.to(packets, (*port.addresses, *GROUP_CAST))
+            if not taken:
+                if self.stops is not None:
+                    origin = Origin(port.pod.owner, port.security, "port security takes only its own addresses")
+                    self.stops.append(Hop(f"{port.pod.name} {port.nic}", str(origin), origin))
                 return
+            packets = taken
         where = f"switch {port.subnet.name} to {port.pod.name} {port.nic}"
-        for arrived, hop in _passing(port.arriving, permitted(port.arriving, packets), where, _open(port.subnet)):
+        for arrived, hop in _passing(
+            port.arriving, self._filter(port.arriving, packets, where), where, _open(port.subnet)
+        ):
             way = (*hops, hop)
             yield Arrival(port, arrived, way, relayed)
             if port.pod.client is None:

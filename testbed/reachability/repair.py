@@ -31,7 +31,7 @@ def verdict(objects: Sequence[Object], isolation: Isolation, pair: Pair) -> Pair
     return found.get((source, target)) or Pair(source, target, "isolated")
 
 
-def _near(objects: Sequence[Object], pair: Pair) -> list[Object]:
+def near(objects: Sequence[Object], pair: Pair) -> list[Object]:
     """The objects that matter to a pair: without the workloads of other clients."""
     keep = {pair.source.owner.key, pair.target.owner.key}
     built = pods(objects)
@@ -134,7 +134,7 @@ def repair(objects: Sequence[Object], isolation: Isolation, pair: Pair) -> tuple
 
     Each try is judged again on the changed objects, so what is returned works.
     """
-    objects = _near(objects, pair)
+    objects = near(objects, pair)
     done: list[Edit] = []
     current = pair
     for _ in range(MAX_EDITS):

@@ -1,9 +1,13 @@
-"""Violations for a terminal."""
+"""Reports for a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator
 
+from testbed.budget import show
+from testbed.compare import Difference
+from testbed.reachability.explain import Explanation
+from testbed.report.findings import Findings
 from testbed.rules.violation import Violation
 
 
@@ -17,8 +21,62 @@ def one(violation: Violation) -> str:
     return "\n".join(lines)
 
 
-def every(violations: Iterable[Violation]) -> str:
-    """All violations with their rule and place."""
-    return "\n".join(
-        f"[{v.rule}] {one(v)}\n  at: {v.source}" if v.source else f"[{v.rule}] {one(v)}" for v in violations
-    )
+def findings(found: Findings) -> str:
+    """Violations, then what was proved."""
+    lines = []
+    for violation in found.violations:
+        lines.append(f"[{violation.rule}] {one(violation)}")
+        if violation.source:
+            lines.append(f"  at: {violation.source}")
+        lines.append("")
+    if found.reachability is not None:
+        result = found.reachability
+        more = "" if result.complete else " (search ended early)"
+        open_ = len(result.found)
+        lines.append(f"{result.isolated} of {result.total} pairs of pods of different clients are isolated{more}")
+        if open_:
+            lines.append(f"{open_} are not")
+    for account in found.accounts:
+        lines.append(f"dataset {account.dataset}: epsilon {show(account.epsilon)} of {show(account.budget)}")
+    count = len(found.violations)
+    lines.append("no violation" if not count else f"{count} violation{'s' if count > 1 else ''}")
+    return "\n".join(lines)
+
+
+def explanation(found: Explanation) -> str:
+    """The whole chain of one pair."""
+    return "\n".join(_explain(found))
+
+
+def _explain(found: Explanation) -> Iterator[str]:
+    pair = found.pair
+    via = f" ({pair.via})" if pair.via else ""
+    yield f"{pair.source.name} -> {pair.target.name}: {pair.verdict}{via}"
+    for hop in pair.path:
+        yield f"  {hop.at}: {hop.why}"
+    if found.repairs:
+        yield "smallest repair:"
+        yield from (f"  {edit}" for edit in found.repairs)
+    if found.blocks:
+        yield "what blocks it:"
+        yield from (f"  {hop.at}: {hop.why}" for hop in found.blocks)
+    if pair.verdict == "isolated":
+        yield "single changes that would open it:" if found.openings else "no single change would open it"
+        for opening in found.openings:
+            yield f"  {opening.edit}: {opening.verdict}{f' ({opening.via})' if opening.via else ''}"
+
+
+def difference(found: Difference) -> str:
+    """Paths, epsilon and NICs added (+) and removed (-)."""
+    if found.empty:
+        return "no difference"
+    lines = []
+    for sign, paths in (("+", found.paths_added), ("-", found.paths_removed)):
+        for source, target, verdict, via in paths:
+            lines.append(f"{sign} path {source} -> {target}: {verdict}{f' ({via})' if via else ''}")
+    for dataset, base, head in found.epsilon:
+        sign = "+" if head > base else ""
+        lines.append(f"~ epsilon of {dataset}: {show(base)} -> {show(head)} ({sign}{show(head - base)})")
+    for sign, nics in (("+", found.nics_added), ("-", found.nics_removed)):
+        lines += [f"{sign} NIC of {pod} on {subnet}" for pod, subnet in nics]
+    return "\n".join(lines)

@@ -212,10 +212,15 @@ class _Reader:
             )
 
     def _part(self, pod: Pod, path: Path_, made: Spend) -> str | None:
-        asserted = pod.annotations.get(c.ANNOTATION_DISJOINT)
+        said_why = pod.annotations.get(c.ANNOTATION_DISJOINT)
+        if said_why != made.disjoint:
+            field = pod.annotation(c.ANNOTATION_DISJOINT)
+            message = "the disjointness asserted in the annotation is not the one the argv records in the ledger"
+            self.report(pod.owner, field, message, "make them equal, or drop both")
+            return None
         said = pod.annotations.get(c.ANNOTATION_PARTITION)
         part = made.partition
-        if asserted is None:
+        if made.disjoint is None:
             return None
         if part is None or said != f"{part.index}/{part.count}":
             real = f"{part.index}/{part.count}" if part else "none"

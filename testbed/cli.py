@@ -1,0 +1,123 @@
+"""``testbed``: judge Kubernetes manifests without engine or cluster."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from testbed.compare import difference
+from testbed.errors import SpecError
+from testbed.manifests import UnreadableError, read
+from testbed.reachability.explain import explain
+from testbed.report import findings, markdown, sarif, structured, text
+from testbed.rules.config import PolicyConfig
+from testbed.rules.config import read as read_config
+from testbed.rules.context import Context
+from testbed.workloads import Pod
+
+OK, VIOLATIONS, UNREADABLE = 0, 1, 2
+FORMATS: dict[str, Callable[[findings.Findings], str]] = {
+    "text": text.findings,
+    "json": structured.findings,
+    "md": markdown.findings,
+    "sarif": sarif.findings,
+}
+EPILOG = "exit code: 0 nothing found, 1 violations (check) or not isolated (explain), 2 input that cannot be read"
+
+
+class UsageError(ValueError):
+    """An argument that names nothing; the message says what there is."""
+
+
+def _config(arguments: argparse.Namespace) -> PolicyConfig:
+    return read_config(arguments.policy_config) if arguments.policy_config else PolicyConfig()
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Apply every rule to manifests."""
+    found = findings.find(read(arguments.paths), _config(arguments))
+    _print(FORMATS[arguments.format](found))
+    return VIOLATIONS if found.violations else OK
+
+
+def _pod(pods: Sequence[Pod], name: str) -> Pod:
+    """The workload called ``name``, or whose pods are called so."""
+    exact = [p for p in pods if p.name == name]
+    found = exact or [p for p in pods if name.startswith(f"{p.name}-")]
+    if not found:
+        known = ", ".join(sorted(p.name for p in pods)[:20]) or "none"
+        raise UsageError(f"{name}: no such pod; name one as namespace/workload. There are: {known}")
+    return max(found, key=lambda p: len(p.name))
+
+
+def explain_pair(arguments: argparse.Namespace) -> int:
+    """Say why one pod reaches another, or what keeps it from it."""
+    config = _config(arguments)
+    context = Context(read(arguments.paths), config)
+    source, target = (_pod(context.pods, name) for name in (arguments.source, arguments.target))
+    for pod in (source, target):
+        if not pod.client:
+            raise UsageError(f"{pod.name}: not a client's pod; only pairs of pods of different clients are judged")
+    if not context.groups.apart(source, target):
+        _print(f"{source.name} -> {target.name}: one client or group, which may share a network")
+        return OK
+    found = explain(context.objects, config.network.isolation, context.groups, source, target)
+    _print(text.explanation(found))
+    return OK if found.pair.verdict == "isolated" else VIOLATIONS
+
+
+def diff(arguments: argparse.Namespace) -> int:
+    """Compare two sets of manifests."""
+    config = _config(arguments)
+    base, head = (Context(read([path]), config) for path in (arguments.base, arguments.head))
+    found = difference(base, head)
+    _print(markdown.difference(found) if arguments.format == "md" else text.difference(found))
+    return OK
+
+
+def _print(report: str) -> None:
+    sys.stdout.write(f"{report}\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments."""
+    top = argparse.ArgumentParser(prog="testbed", description=__doc__, epilog=EPILOG)
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+        one = commands.add_parser(name, help=(run.__doc__ or "").partition("\n")[0], epilog=EPILOG)
+        one.add_argument(
+            "--policy-config", type=Path, metavar="FILE", help="settings by rule, as the engine takes them"
+        )
+        one.set_defaults(run=run)
+        return one
+
+    paths = {"nargs": "+", "metavar": "PATH", "help": "manifest files or folders (YAML, JSON)"}
+    one = command("check", check)
+    one.add_argument("--format", choices=FORMATS, default="text")
+    one.add_argument("paths", **paths)  # type: ignore[arg-type]
+    one = command("explain", explain_pair)
+    one.add_argument("source", metavar="FROM", help="namespace/pod")
+    one.add_argument("target", metavar="TO", help="namespace/pod")
+    one.add_argument("paths", **paths)  # type: ignore[arg-type]
+    one = command("diff", diff)
+    one.add_argument("--format", choices=("text", "md"), default="text")
+    one.add_argument("base", metavar="BASE", help="manifest file or folder")
+    one.add_argument("head", metavar="HEAD", help="manifest file or folder")
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; 2 for input that cannot be read, with file and line."""
+    arguments = parser().parse_args(argv)
+    try:
+        return int(arguments.run(arguments))
+    except (UnreadableError, SpecError, UsageError) as error:
+        sys.stderr.write(f"testbed: {error}\n")
+        return UNREADABLE
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,63 @@
+"""Reports for a pull request."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+from testbed.budget import show
+from testbed.compare import Difference
+from testbed.report.findings import Findings
+
+
+def _cell(text: object) -> str:
+    return str(text).replace("|", "\\|").replace("\n", " ")
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> list[str]:
+    """A Markdown table."""
+    names = list(head)
+    lines = [f"| {' | '.join(names)} |", f"|{'---|' * len(names)}"]
+    return lines + [f"| {' | '.join(_cell(c) for c in row)} |" for row in rows]
+
+
+def findings(found: Findings) -> str:
+    """Violations, isolation matrix by client, and privacy accounts."""
+    lines = [f"## {len(found.violations)} violations" if found.violations else "## No violation", ""]
+    for v in found.violations:
+        lines += [f"- **{v.rule}** `{f'{v.resource} {v.field}'.strip()}`: {_cell(v.message)}"]
+        if v.witness:
+            lines += ["", "  ```", *(f"  {line}" for line in v.witness), "  ```", ""]
+        if v.repair:
+            lines.append(f"  Repair: {_cell(v.repair)}")
+    if found.reachability is not None:
+        result = found.reachability
+        lines += ["", "### Isolation", "", f"{result.isolated} of {result.total} pairs are isolated.", ""]
+        counts = Counter(
+            (p.source.client or "", p.target.client or "", p.verdict, p.via or "") for p in result.found.values()
+        )
+        if counts:
+            rows = [(*key, number) for key, number in sorted(counts.items())]
+            lines += table(("from", "to", "verdict", "via", "pairs"), rows)
+    if found.accounts:
+        lines += ["", "### Privacy", ""]
+        rows_ = [(a.dataset, show(a.epsilon), show(a.budget), ", ".join(a.mechanisms)) for a in found.accounts]
+        lines += table(("dataset", "epsilon", "budget", "mechanism"), rows_)
+    return "\n".join(lines)
+
+
+def difference(found: Difference) -> str:
+    """Paths and epsilon added or removed."""
+    if found.empty:
+        return "No path, epsilon or network changes."
+    lines: list[str] = []
+    if found.paths_added or found.paths_removed:
+        rows = [("added", *p) for p in found.paths_added] + [("removed", *p) for p in found.paths_removed]
+        lines += ["### Paths between clients", "", *table(("", "from", "to", "verdict", "via"), rows), ""]
+    if found.epsilon:
+        changes = [(d, show(b), show(h), show(h - b)) for d, b, h in found.epsilon]
+        lines += ["### Epsilon", "", *table(("dataset", "base", "head", "change"), changes), ""]
+    if found.nics_added or found.nics_removed:
+        nics = [("added", *n) for n in found.nics_added] + [("removed", *n) for n in found.nics_removed]
+        lines += ["### Networks", "", *table(("", "pod", "subnet"), nics), ""]
+    return "\n".join(lines).rstrip()
