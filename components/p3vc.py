@@ -98,9 +98,9 @@ def _template(spec: Testbed, client: Client) -> Json:
         c.ANNOTATION_DATASET: made.dataset,
         **nic(naming.subnet(spec.name, group)),
     }
-    if privacy.disjoint is not None and made.partition is not None:
+    if made.disjoint is not None and made.partition is not None:
         index, count = made.partition
-        annotations |= {c.ANNOTATION_PARTITION: f"{index}/{count}", c.ANNOTATION_DISJOINT: privacy.disjoint}
+        annotations |= {c.ANNOTATION_PARTITION: f"{index}/{count}", c.ANNOTATION_DISJOINT: made.disjoint}
     register = commands.p3vc_register(privacy.budget, privacy.composition, privacy.delta)
     return pods.template(
         spec,

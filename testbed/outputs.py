@@ -90,7 +90,7 @@ def privacy(spec: Testbed) -> dict[str, Any]:
     datasets, total = {}, Decimal(0)
     for name, made_by in sorted(costs.items()):
         epsilons = [made.total_epsilon for made in made_by.values()]
-        parallel = p.disjoint is not None and all(made.partition is not None for made in made_by.values())
+        parallel = all(made.disjoint is not None and made.partition is not None for made in made_by.values())
         cost = max(epsilons) if parallel else sum(epsilons, Decimal(0))
         total += cost
         datasets[name] = {

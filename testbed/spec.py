@@ -65,7 +65,7 @@ def _testbed_name(name: str) -> str:
 def _decimal(value: object) -> object:
     """Read an epsilon exactly as written: a YAML float becomes its shortest decimal, never a binary fraction."""
     if isinstance(value, bool):
-        raise ValueError("not a number")
+        raise ValueError("use a number, such as 0.7")
     return str(value) if isinstance(value, (int, float)) else value
 
 
@@ -237,7 +237,7 @@ def _allowed(model: type[BaseModel], path: tuple[int | str, ...]) -> str:
         field = current.model_fields.get(part)
         candidates = [] if field is None else [field.annotation, *getattr(field.annotation, "__args__", ())]
         current = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), current)
-    return ", ".join(sorted(current.model_fields))
+    return ", ".join(sorted(set(current.model_fields) - ({"name"} if current is Testbed else set())))
 
 
 def _key(prefix: str, location: tuple[int | str, ...]) -> str:
@@ -260,8 +260,21 @@ def _problem(prefix: str, error: Any) -> Problem:
     if error["type"] == "missing":
         return Problem(key, "missing", "this key is required")
     shown = error["input"] if isinstance(error["input"], (str, int, float, bool)) else type(error["input"]).__name__
-    message = error["msg"].removeprefix("Value error, ")
+    message = _ADVICE.get(error["type"], error["msg"]).format(**error.get("ctx", {}))
+    if error["type"] == "model_type":
+        message = f"give keys and values: {_allowed(Testbed, location)}"
     return Problem(key, repr(shown), message[0].lower() + message[1:])
+
+
+# pydantic's words where they speak of Python instead of the stack file.
+_ADVICE = {
+    "too_short": "give at least {min_length}",
+    "tuple_type": "give a list",
+    "dict_type": "give keys and values",
+    "ip_v4_network": "use a network with its host bits zero, such as 10.64.0.0/16",
+    "decimal_parsing": "use a number, such as 0.7",
+    "value_error": "{error}",
+}
 
 
 def _problems(prefix: str, error: ValidationError) -> list[Problem]:

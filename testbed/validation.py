@@ -88,7 +88,8 @@ def _clients(spec: Testbed) -> list[Problem]:
         Problem(
             "clients",
             f"client {c.id!r} on slot {c.slot}",
-            f"beyond capacity {spec.capacity}; raise kubeflower:capacity (restarts the server once) or free a slot",
+            f"beyond capacity {spec.capacity}; free a slot, or raise kubeflower:capacity, which restarts the server and "
+            "cuts a partitioned dataset anew: every client then spends on a new release",
         )
         for c in clients
         if c.slot > spec.capacity
@@ -156,7 +157,9 @@ def _capacity_of_nodes(spec: Testbed) -> list[Problem]:
             if asked > has:
                 measure = {"cpu": "millicores", "memory": "MiB", "gpu": "GPUs"}[unit]
                 key = "server.resources" if of_server > has or not count else "clients.resources"
-                who = " and ".join(["the server with its run"] * bool(of_server) + [f"{count} clients"] * bool(count))
+                who = " and ".join(
+                    ["the server with its run"] * bool(of_server) + [f"{count} client{'s' * (count > 1)}"] * bool(count)
+                )
                 problems.append(
                     Problem(
                         f"{key}.{unit}",
