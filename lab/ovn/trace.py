@@ -28,7 +28,8 @@ class Oracle:
 
     def __init__(self, folder: Path) -> None:
         self._group = Group(Paths(folder))
-        self._at = Sockets(folder / "ovn")
+        self.at = Sockets(folder / "ovn")
+        """The daemons, for questions of one's own."""
         self._current = Northbound()
 
     def __enter__(self) -> Oracle:
@@ -38,7 +39,7 @@ class Oracle:
             LabError: OVN is not installed or does not start.
         """
         try:
-            for daemon in central(self._at.directory):
+            for daemon in central(self.at.directory):
                 self._group.start(daemon)
         except BaseException:
             self._group.stop()
@@ -57,7 +58,7 @@ class Oracle:
         Raises:
             FabricError: OVN refuses it.
         """
-        northbound.apply(self._at, configuration, wait="sb")
+        northbound.apply(self.at, configuration, wait="sb")
         self._current = configuration
 
     def delivered(
@@ -82,7 +83,7 @@ class Oracle:
             f'inport == "{source}" && eth.src == {mac} && eth.dst == {via or self._next_hop(source, address)} && '
             f"ip4.src == {forged or own} && ip4.dst == {address} && ip.ttl == 64 && {l4}"
         )
-        argv = ["ovn-trace", f"--db={self._at.database}", "--minimal", *["--ct=new"] * STAGES]
+        argv = ["ovn-trace", f"--db={self.at.database}", "--minimal", *["--ct=new"] * STAGES]
         output = command(*argv, self._current.port(source).switch, flow)
         return frozenset(re.findall(r'output\("([^"]+)"\)', output))
 
