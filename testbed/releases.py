@@ -28,6 +28,5 @@ def release(spec: Testbed, client: Client) -> Release:
         seed=data.seed,
         format=data.format,
         number=own.release or p.release,
-        disjoint=p.disjoint,
         disjoint=None if data.partition == "none" else p.disjoint,
     )

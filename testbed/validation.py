@@ -88,8 +88,8 @@ def _clients(spec: Testbed) -> list[Problem]:
         Problem(
             "clients",
             f"client {c.id!r} on slot {c.slot}",
-            f"beyond capacity {spec.capacity}; free a slot, or raise kubeflower:capacity, which restarts the server and "
-            "cuts a partitioned dataset anew: every client then spends on a new release",
+            f"beyond capacity {spec.capacity}; free a slot, or raise kubeflower:capacity, which restarts the server "
+            "and cuts a partitioned dataset anew: every client then spends on a new release",
         )
         for c in clients
         if c.slot > spec.capacity
