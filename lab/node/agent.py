@@ -68,13 +68,13 @@ class Agent:
         leftovers.remove(self._paths, self._runc)
 
     def _nodes(self, api: Api) -> dict[str, Node]:
-        outbox = Outbox()
+        statuses, events = Outbox(), Outbox()
         return {
             heartbeat.name(machine): Node(
                 paths=self._paths,
                 api=api,
-                outbox=outbox,
-                recorder=Recorder(api, outbox, heartbeat.name(machine)),
+                outbox=statuses,
+                recorder=Recorder(api, events, heartbeat.name(machine)),
                 network=self._network,
                 runc=self._runc,
                 disk=machine.name,

@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lab.node import cgroups
 from lab.node.api import Object
 from lab.node.environment import expand
 from lab.node.errors import PodError
@@ -49,7 +50,7 @@ def config(
     binds = [*(_bind(Mount(path, str(path), read_only=True)) for path in image.binds), *map(_bind, (*mounts, log))]
     return {
         "ociVersion": "1.0.2",
-        "hostname": pod["spec"].get("hostname") or pod["metadata"]["name"],
+        "hostname": hostname(pod),
         "root": {"path": "rootfs", "readonly": bool(security.get("readOnlyRootFilesystem", False))},
         "process": {
             "user": user,
@@ -72,6 +73,11 @@ def config(
             **_seccomp(security.get("seccompProfile", {})),
         },
     }
+
+
+def hostname(pod: Object) -> str:
+    """The name a pod's containers find as their host's; Linux allows 64 characters, kubelet gives 63."""
+    return str(pod["spec"].get("hostname") or pod["metadata"]["name"])[:63]
 
 
 def _refuse(container: Object, message: str) -> PodError:
@@ -133,7 +139,10 @@ def _resources(declared: Object) -> Object:
     cpu: Object = {"shares": max(2, int(quantity(requests.get("cpu", "0")) * 1024))}
     if "cpu" in limits:
         cpu |= {"period": _PERIOD, "quota": max(1000, math.ceil(quantity(limits["cpu"]) * _PERIOD))}
-    memory = {"memory": {"limit": int(quantity(limits["memory"]))}} if "memory" in limits else {}
+    memory: Object = {}
+    if "memory" in limits:
+        bytes_ = int(quantity(limits["memory"]))
+        memory = {"memory": {"limit": bytes_, **({"swap": bytes_} if cgroups.swaps() else {})}}
     return {
         "devices": [{"allow": False, "access": "rwm"}],  # runc adds /dev/null and its kin
         "cpu": cpu,

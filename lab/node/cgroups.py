@@ -20,6 +20,11 @@ def oom_kills(cgroup: str) -> int:
     return 0
 
 
+def swaps() -> bool:
+    """Whether this machine has swap space, by which a container could get around its memory limit."""
+    return len(Path("/proc/swaps").read_text().splitlines()) > 1
+
+
 def remove(cgroup: str) -> None:
     """Remove a group and its subgroups from every hierarchy; processes must be gone."""
     below = cgroup.lstrip("/")

@@ -193,8 +193,7 @@ class Container:
         termination_log.chmod(0o666)
         variables = environment(pod, spec, self._pod.sources, self._pod.allocatable, found.environment)
         mounts = self._pod.volumes.mounts(spec, variables)
-        hostname = pod["spec"].get("hostname") or pod["metadata"]["name"]
-        image.skeleton(found, rootfs, hostname, self._pod.addresses, _resolver(pod))
+        image.skeleton(found, rootfs, bundle.hostname(pod), self._pod.addresses, _resolver(pod))
         configuration = bundle.config(
             pod,
             spec,

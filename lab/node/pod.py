@@ -367,7 +367,8 @@ class Pod:
     def _status(self) -> Object:
         gates = [c.state for c in self._init if c.name not in self._sidecars]
         main = [c.state for c in self._main]
-        now = phase(gates, main, self._policy, self._done)
+        sidecars = any("running" in c.state.state for c in self._init if c.name in self._sidecars)
+        now = phase(gates, main, self._policy, sidecars=sidecars, ending=self._done)
         if self._failure and self._done:
             now = "Failed"
         old = (self._reported or self._pod.get("status", {})).get("conditions", [])

@@ -37,7 +37,7 @@ class Runc:
         """
         log, pid = bundle / "runc.log", bundle / "pid"
         argv = [*self._argv, "--log", str(log), "create", "--bundle", str(bundle), "--pid-file", str(pid), name]
-        process = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.DEVNULL, check=False)
+        process = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False)
         if process.returncode != 0:
             raise RuncError(_message(log))
         return int(pid.read_text())

@@ -64,13 +64,16 @@ class ContainerState:
         }
 
 
-def phase(init: Sequence[ContainerState], main: Sequence[ContainerState], policy: str, ending: bool) -> str:
+def phase(
+    init: Sequence[ContainerState], main: Sequence[ContainerState], policy: str, *, sidecars: bool, ending: bool
+) -> str:
     """Return a pod's phase. Source: kubernetes ``pkg/kubelet/kubelet_pods.go``, ``getPhase``.
 
     Args:
         init: init containers that must succeed first (no sidecars).
         main: containers.
         policy: the pod's restart policy.
+        sidecars: one of the sidecars runs.
         ending: nothing will be restarted.
     """
     if any(s.exit_code for s in init) and (policy == "Never" or ending):
@@ -79,6 +82,8 @@ def phase(init: Sequence[ContainerState], main: Sequence[ContainerState], policy
         return "Failed" if ending and all(s.exit_code is not None for s in main) else "Pending"
     codes = [s.exit_code for s in main]
     if all(code is not None for code in codes):
+        if sidecars:
+            return "Running"
         if ending or policy == "Never":
             return "Failed" if any(codes) else "Succeeded"
         return "Succeeded" if policy == "OnFailure" and not any(codes) else "Running"

@@ -67,4 +67,8 @@ def lab(supervised: tuple[Paths, subprocess.Popen[bytes]], request: pytest.Fixtu
     api = Api(paths)
     namespace = request.module.__name__.rpartition("test_")[2].replace("_", "-")
     api.create("/api/v1/namespaces", {"metadata": {"name": namespace}})
+    deadline = time.monotonic() + 30
+    while not api.get(f"/api/v1/namespaces/{namespace}/serviceaccounts")["items"]:
+        assert time.monotonic() < deadline, "the controller manager made no default service account"
+        time.sleep(0.05)
     return Lab(paths, api, namespace, process)

@@ -52,7 +52,7 @@ class Lab:
             "securityContext": RESTRICTED,
             **(container or {}),
         }
-        security = {"runAsNonRoot": True, "runAsUser": 49999, "runAsGroup": 49999, "fsGroup": 49999}
+        security: Object = {"runAsNonRoot": True, "runAsUser": 49999, "runAsGroup": 49999, "fsGroup": 49999}
         security |= {"seccompProfile": {"type": "RuntimeDefault"}}
         defaults = {
             "restartPolicy": "Never",
@@ -102,7 +102,7 @@ class Lab:
             try:
                 self.get(name)
             except ApiError as error:
-                assert error.status == 404  # noqa: PT017
+                assert error.status == 404
                 return
             time.sleep(0.05)
         raise AssertionError(f"{name} is still there")
