@@ -15,7 +15,7 @@ class Network(Protocol):
     """What gives pods their NICs."""
 
     def attach(self, pod: Object, netns: str) -> list[str] | None:
-        """Plug a pod's NICs; return its addresses, the primary one first, or None while none are allocated."""
+        """Plug a pod's NICs; return the pod's addresses, one a family, or None while none are allocated."""
 
     def problem(self, pod: Object) -> str | None:
         """Why a pod has no addresses yet, None when nothing is wrong."""
@@ -51,7 +51,7 @@ class OvnNetwork:
         if nics is None:
             return None
         ports.plug(self._paths, netns, nics)
-        return [str(nic.address.ip) for nic in nics]
+        return [str(nics[0].address.ip)]  # a pod has one address a family: its eth0's
 
     def problem(self, pod: Object) -> str | None:
         """What the network controller could not do."""
