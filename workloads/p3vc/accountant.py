@@ -3,16 +3,16 @@
 Every charge is a pure-DP epsilon. The rule is fixed when the dataset is registered and decides what is admitted:
 
 - ``basic``: the sum of the epsilons. Exact.
-- ``advanced``: sqrt(2 ln(1/δ) Σε²) + Σε²/2, valid for adaptively chosen epsilons as a privacy filter: Whitehouse, Ramdas,
-  Rogers, Wu, "Fully-Adaptive Composition in Differential Privacy", ICML 2023, Theorem 1.
-- ``zcdp``: each ε is ε²/2-zCDP (Bun, Steinke 2016, Proposition 1.4); ρ adds up under a filter (Feldman, Zrnic 2021); it converts to
-  (ε, δ) as in Canonne, Kamath, Steinke 2020, Proposition 12. Never above ``advanced``.
+- ``advanced``: sqrt(2 ln(1/δ) Σε²) + Σε²/2, valid for adaptively chosen epsilons as a privacy filter: Whitehouse,
+  Ramdas, Rogers, Wu, "Fully-Adaptive Composition in Differential Privacy", ICML 2023, Theorem 1.
+- ``zcdp``: each ε is ε²/2-zCDP (Bun, Steinke 2016, Proposition 1.4); rho adds up under a filter (Feldman, Zrnic
+  2021); it converts to (ε, δ) as in Canonne, Kamath, Steinke 2020, Proposition 12. Never above ``advanced``.
 
-A running minimum of the rules is covered by none of these theorems, so decisions never take one; ``tightest`` reports the least
-figure that holds for the history as it stands, for information only.
+A running minimum of the rules is covered by none of these theorems, so decisions never take one; ``tightest``
+reports the least figure that holds for the history as it stands, for information only.
 
-Parallel composition: parts of one partition share no record, so a family costs its dearest part, and only where the claims
-carry the data owner's assertion that no person has records in two parts. Otherwise everything adds up.
+Parallel composition: parts of one partition share no record, so a family costs its dearest part, and only where the
+claims carry the data owner's assertion that no person has records in two parts. Otherwise everything adds up.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def spent(charges: Iterable[Charge], composition: str, delta: Decimal | None) ->
 def tightest(charges: Sequence[Charge], delta: Decimal | None) -> tuple[Decimal, str]:
     """Return the least valid epsilon of a finished history at ``delta``, and the method that gives it.
 
-    Beside the three rules it tries the privacy-loss distribution of dp-accounting, which is exact for heterogeneous pure-DP
-    mechanisms up to its grid (pessimistic). For reports, not for decisions.
+    Beside the three rules it tries the privacy-loss distribution of dp-accounting, which is exact for heterogeneous
+    pure-DP mechanisms up to its grid (pessimistic). For reports, not for decisions.
     """
     candidates = [(_compose(_worst(charges, _sum), "basic", None), "basic")]
     history = _worst(charges, _squares)
@@ -72,14 +72,14 @@ def tightest(charges: Sequence[Charge], delta: Decimal | None) -> tuple[Decimal,
     return min(candidates)
 
 
-def _sum(history: Sequence[Decimal]) -> Decimal:
+def _sum(history: Iterable[Decimal]) -> Decimal:
     total = Decimal(0)
     for epsilon in history:
         total = _UP.add(total, epsilon)
     return total
 
 
-def _squares(history: Sequence[Decimal]) -> Decimal:
+def _squares(history: Iterable[Decimal]) -> Decimal:
     total = Decimal(0)
     for epsilon in history:
         total = _UP.add(total, _UP.multiply(epsilon, epsilon))
@@ -98,7 +98,7 @@ def _families(charges: Iterable[Charge]) -> tuple[list[Decimal], list[list[list[
     return alone, [list(parts.values()) for parts in families.values()]
 
 
-def _worst(charges: Iterable[Charge], weight: Callable[[Sequence[Decimal]], Decimal]) -> list[Decimal]:
+def _worst(charges: Iterable[Charge], weight: Callable[[Iterable[Decimal]], Decimal]) -> list[Decimal]:
     """Return the history of the record that loses most: a record is in one part of each family."""
     history, families = _families(charges)
     for parts in families:
@@ -144,14 +144,14 @@ def _advanced(squares: Decimal, delta: Decimal) -> Decimal:
 
 
 def _zcdp(rho: Decimal, delta: Decimal) -> Decimal:
-    """Convert ρ-zCDP: the bound holds for every α > 1, so α is searched in floats and the bound taken in decimals."""
+    """Convert rho-zCDP. The bound holds for every alpha > 1: alpha is searched in floats, the bound is in decimals."""
     log, r = float(_log_inverse(delta)), float(rho)
 
-    def bound(t: float) -> float:  # α = 1 + e^t
+    def bound(t: float) -> float:  # alpha = 1 + e^t
         gap = math.exp(t)
         return r * (1 + gap) + log / gap - math.log1p(1 / gap) - math.log1p(gap) / gap
 
-    centre = 0.5 * math.log(log / r)  # the optimum of ρα + ln(1/δ)/(α - 1)
+    centre = 0.5 * math.log(log / r)  # the optimum of rho alpha + ln(1/δ)/(alpha - 1)
     low, high = centre - 6, centre + 6
     for _ in range(120):
         left, right = low + (high - low) / 3, high - (high - low) / 3
@@ -159,19 +159,21 @@ def _zcdp(rho: Decimal, delta: Decimal) -> Decimal:
     gap = Decimal(math.exp(low))
     alpha = _DOWN.add(1, gap)
     alpha_up = _UP.add(1, gap)
-    # ρα + [ln(1/δ) - ln α]/(α - 1) + ln((α - 1)/α), each term rounded up.
+    # rho alpha + [ln(1/δ) - ln alpha]/(alpha - 1) + ln((alpha - 1)/alpha), each term rounded up.
     middle = _UP.divide(_UP.subtract(_log_inverse(delta), _DOWN.next_minus(_DOWN.ln(alpha))), gap)
     total = _UP.add(_UP.add(_UP.multiply(rho, alpha_up), middle), _log_up(_UP.divide(gap, alpha)))
     return max(total, Decimal(0))
 
 
 def _loss_distribution(history: list[Decimal], delta: Decimal) -> Decimal:
-    from dp_accounting import dp_event, pld  # noqa: PLC0415 - a second of imports that only reports need
+    from dp_accounting.pld import common  # noqa: PLC0415 - a second of imports that only reports need
+    from dp_accounting.pld import privacy_loss_distribution as pld  # noqa: PLC0415
 
-    accountant = pld.PLDAccountant()
-    for epsilon in history:
-        accountant.compose(dp_event.EpsilonDeltaDpEvent(float(_up_float(epsilon)), 0.0))
-    figure = Decimal(accountant.get_epsilon(float(delta)))
+    parts = [pld.from_privacy_parameters(common.DifferentialPrivacyParameters(_up_float(e), 0.0)) for e in history]
+    total = parts[0]
+    for part in parts[1:]:
+        total = total.compose(part)
+    figure = Decimal(total.get_epsilon_for_delta(float(delta)))
     return figure.quantize(Decimal("1e-9"), rounding=ROUND_CEILING)
 
 

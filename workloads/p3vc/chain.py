@@ -1,12 +1,12 @@
 """An append-only file of hash-chained JSON lines that a crash cannot corrupt and an edit cannot hide in.
 
 Each line holds its number, the SHA-256 of the line before it and one entry. An append is one write of one line, then
-fsync, and only then does the writer act on it. So a last line without its newline was never acted upon: a reader leaves it out,
-the next writer cuts it off. Beside the file, ``.head`` holds the number and hash of the last line, replaced atomically after
-each append: a file shorter than its head has lost lines and is refused.
+fsync, and only then does the writer act on it. So a last line without its newline was never acted upon: a reader
+leaves it out, the next writer cuts it off. Beside the file, ``.head`` holds the number and hash of the last line,
+replaced atomically after each append: a file shorter than its head has lost lines and is refused.
 
-The chain shows accidents and edits by those who cannot rewrite it whole. It is no proof against who owns the folder; the
-head that each release's manifest quotes is a copy out of that owner's reach.
+The chain shows accidents and edits by those who cannot rewrite it whole. It is no proof against who owns the folder;
+the head that each release's manifest quotes is a copy out of that owner's reach.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ class Chain:
         self.head = hashes[-1]
         anchor = self.path.with_suffix(".head")
         if anchor.exists():
-            number, _, digest = anchor.read_text().strip().partition(" ")
-            if not number.isdigit() or int(number) >= len(hashes) or hashes[int(number)] != digest:
+            length, _, digest = anchor.read_text().strip().partition(" ")
+            if not length.isdigit() or int(length) >= len(hashes) or hashes[int(length)] != digest:
                 raise BadInputError(
-                    f"{self.path}: holds {len(self.entries)} lines that do not lead to its head {anchor.name} (line {number}): "
-                    "lines were removed or replaced. Restore both from a backup"
+                    f"{self.path}: holds {len(self.entries)} lines that do not lead to its head {anchor.name} (line "
+                    f"{length}): lines were removed or replaced. Restore both from a backup"
                 )
 
     def append(self, entry: dict[str, Any]) -> None:

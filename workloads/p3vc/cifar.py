@@ -1,7 +1,7 @@
 """CIFAR-10 as its authors publish it: the binary version, and the Python version without trusting its pickles.
 
-https://www.cs.toronto.edu/~kriz/cifar.html. Every batch found is released, the test batch too: its images are of people's
-things as much as the others.
+https://www.cs.toronto.edu/~kriz/cifar.html. Every batch found is released, the test batch too: its images are of
+people's things as much as the others.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def open_cifar(path: Path) -> Source:
 
 
 class Cifar10(Source):
-    """Batches of 3 × 32 × 32 records with labels 0..9."""
+    """Batches of 3 x 32 x 32 records with labels 0..9."""
 
     kind = "cifar10"
     shape = (3, 32, 32)
@@ -104,7 +104,7 @@ class _ArraysOnly(pickle.Unpickler):
         ("_codecs", "encode"): _codecs.encode,
     }
 
-    def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401
+    def find_class(self, module: str, name: str) -> Any:
         """Return an allowed constructor."""
         try:
             return self._ALLOWED[module, name]
@@ -119,8 +119,9 @@ def _pickled(file: Path) -> Iterator[Piece]:
         images, labels = held[b"data"], np.asarray(held[b"labels"])
         if images.dtype != np.uint8 or images.shape != (labels.size, _PIXELS) or labels.dtype.kind not in "iu":
             raise ValueError(f"data is {images.dtype} {images.shape} with {labels.size} labels")
-    except Exception as error:  # noqa: BLE001 - a doctored pickle may raise anything
+    except Exception as error:  # a doctored pickle may raise anything
         raise BadInputError(
-            f"{file}: is not a CIFAR-10 batch of the Python version ({error}); download it again, or use the binary version"
+            f"{file}: is not a CIFAR-10 batch of the Python version ({error}); download it again, or use the binary "
+            "version"
         ) from error
     yield images.reshape(-1, 3, 32, 32), labels.astype(np.int64)

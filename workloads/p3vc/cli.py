@@ -66,7 +66,7 @@ def _register(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     terms = Terms(args.budget, args.composition, args.delta, args.on_violation)
     low, high = args.range
     declared = Declared(args.shape, low, high, args.classes, args.records)
-    account, new = register(args.data, args.format, args.ledger, terms, declared, args.workers)
+    account, new = register(args.data, args.format, args.ledger, terms, declared, workers=args.workers)
     record = {"dataset": account.dataset, "new": new, "terms": account.terms.as_json()}
     record |= {"invariants": account.invariants.as_json(), "violations": account.violations}
     rule = terms.composition + ("" if terms.delta is None else f" at delta {terms.delta}")
@@ -111,11 +111,12 @@ def _request(args: argparse.Namespace) -> Request:
 def _release(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from p3vc.release import release  # noqa: PLC0415
 
-    record, new = release(args.data, args.format, args.out, args.ledger, _request(args), args.workers)
+    record, new = release(args.data, args.format, args.out, args.ledger, _request(args), workers=args.workers)
     word = "released" if new else "already released"
     return record, (
-        f"{record['claim']}: {word}: {record['client_records']} records by {record['mechanism']}, epsilon {record['epsilon']}; "
-        f"spent {record['spent']} of {record['budget']} ({record['composition']}), remaining {record['remaining']}"
+        f"{record['claim']}: {word}: {record['client_records']} records by {record['mechanism']}, epsilon "
+        f"{record['epsilon']}; spent {record['spent']} of {record['budget']} ({record['composition']}), remaining "
+        f"{record['remaining']}"
     )
 
 
@@ -123,7 +124,7 @@ def _verify(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from p3vc.output import verify  # noqa: PLC0415
 
     manifest, digest = verify(args.release, args.claim)
-    shape = "×".join(str(n) for n in manifest["arrays"]["images"]["shape"])
+    shape = "x".join(str(n) for n in manifest["arrays"]["images"]["shape"])
     return {
         "manifest": f"sha256:{digest}",
         **manifest,
@@ -273,6 +274,42 @@ def _request_options(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _inspecting(add: Callable[..., argparse.ArgumentParser]) -> None:
+    verify = add("verify", _verify, "check that a folder holds a complete release")
+    verify.add_argument("--release", type=Path, required=True)
+    verify.add_argument("--claim", type=_claim, help="the claim it must be of")
+
+    ledger = add("ledger", _ledger, "show what was spent")
+    ledger.add_argument("--ledger", type=Path, required=True)
+    ledger.add_argument("--dataset", help="digest; needed only where a ledger has several")
+
+    estimate = add("estimate", _estimate, "say what a release would cost and how noisy it would be, spending nothing")
+    _source_options(estimate)
+    estimate.add_argument("--ledger", type=Path, required=True)
+    _request_options(estimate)
+    estimate.set_defaults(claim="estimate")
+
+    cancel = add("cancel", _cancel, "give back a claim that was reserved and never committed")
+    cancel.add_argument("--ledger", type=Path, required=True)
+    cancel.add_argument("--claim", type=_claim, required=True)
+
+    audit = add("audit", _audit, "measure a lower bound on a mechanism's epsilon")
+    audit.add_argument("--mechanism", choices=("laplace", "exponential", "labels", "paper"), required=True)
+    audit.add_argument("--epsilon", type=_positive, default=Decimal("0.7"))
+    audit.add_argument("--trials", type=_whole(1000, 10**8), default=200_000)
+    audit.add_argument("--seed", type=_whole(0, 2**63 - 1), default=0)
+
+    dataset = add("dataset", _dataset, "write a dataset to try the tool on")
+    dataset.add_argument("name", choices=("digits", "synthetic"))
+    dataset.add_argument("--out", type=Path, required=True)
+    dataset.add_argument("--count", type=_whole(1, 10**9), default=50_000)
+    dataset.add_argument("--shape", type=_shape, default=(3, 32, 32))
+    dataset.add_argument("--seed", type=_whole(0, 2**63 - 1), default=0)
+
+    bench = add("bench", _bench, "compare speeds on the same images")
+    bench.add_argument("--count", type=_whole(1000, 10**7), default=50_000)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="p3vc", description="Differentially private releases of image datasets.", epilog=_EPILOG
@@ -308,39 +345,7 @@ def _parser() -> argparse.ArgumentParser:
     _request_options(release)
     release.add_argument("--termination-log", type=Path)
 
-    verify = add("verify", _verify, "check that a folder holds a complete release")
-    verify.add_argument("--release", type=Path, required=True)
-    verify.add_argument("--claim", type=_claim, help="the claim it must be of")
-
-    ledger = add("ledger", _ledger, "show what was spent")
-    ledger.add_argument("--ledger", type=Path, required=True)
-    ledger.add_argument("--dataset", help="digest; needed only where a ledger has several")
-
-    estimate = add("estimate", _estimate, "say what a release would cost and how noisy it would be, spending nothing")
-    _source_options(estimate)
-    estimate.add_argument("--ledger", type=Path, required=True)
-    _request_options(estimate)
-    estimate.set_defaults(claim="estimate")
-
-    cancel = add("cancel", _cancel, "give back a claim that was reserved and never committed")
-    cancel.add_argument("--ledger", type=Path, required=True)
-    cancel.add_argument("--claim", type=_claim, required=True)
-
-    audit = add("audit", _audit, "measure a lower bound on a mechanism's epsilon")
-    audit.add_argument("--mechanism", choices=("laplace", "exponential", "labels", "paper"), required=True)
-    audit.add_argument("--epsilon", type=_positive, default=Decimal("0.7"))
-    audit.add_argument("--trials", type=_whole(1000, 10**8), default=200_000)
-    audit.add_argument("--seed", type=_whole(0, 2**63 - 1), default=0)
-
-    dataset = add("dataset", _dataset, "write a dataset to try the tool on")
-    dataset.add_argument("name", choices=("digits", "synthetic"))
-    dataset.add_argument("--out", type=Path, required=True)
-    dataset.add_argument("--count", type=_whole(1, 10**9), default=50_000)
-    dataset.add_argument("--shape", type=_shape, default=(3, 32, 32))
-    dataset.add_argument("--seed", type=_whole(0, 2**63 - 1), default=0)
-
-    bench = add("bench", _bench, "compare speeds on the same images")
-    bench.add_argument("--count", type=_whole(1000, 10**7), default=50_000)
+    _inspecting(add)
     return parser
 
 

@@ -1,7 +1,7 @@
 """A dataset's identity: the digest of its content, however it is packed, named or mounted.
 
-The ledger is keyed on it, so copying, renaming or re-compressing a dataset resets no budget. It digests the records in order:
-a dataset with a record changed is another dataset, and its owner's registration of it is a new decision.
+The ledger is keyed on it, so copying, renaming or re-compressing a dataset resets no budget. It digests the records
+in order: a dataset with a record changed is another dataset, and its owner's registration of it is a new decision.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def batch_records(shape: Shape) -> int:
 
 def leaf(batch: Batch) -> bytes:
     """Return the digest of one batch."""
-    state = hashlib.sha256(np.ascontiguousarray(batch.images))
+    state = hashlib.sha256(np.ascontiguousarray(batch.images).data)
     state.update(batch.labels.astype("<i8").tobytes())
     if batch.malformed is not None and batch.malformed.any():
         state.update(np.packbits(batch.malformed).tobytes())

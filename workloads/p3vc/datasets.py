@@ -14,7 +14,7 @@ from p3vc.formats import Shape
 
 
 def digits(out: Path) -> int:
-    """Write scikit-learn's bundled 8×8 handwritten digits as ``.npz``; returns the record count.
+    """Write scikit-learn's bundled 8x8 handwritten digits as ``.npz``; returns the record count.
 
     Grey levels 0..16 become 0..255.
     """

@@ -12,11 +12,11 @@ from p3vc.sensitivity import Domain
 def expected_error(mechanism: str, scale: float, block: int, domain: Domain) -> dict[str, float]:
     """Return the expected absolute error of a pixel against its noise-free block mean, in grey levels.
 
-    Blocks of b² pixels have noise of scale t = scale/b² on their mean. ``unclamped`` is E|noise| = t. ``clamped`` is the error
-    that is left in 0..255, averaged over block means uniform on that range: for ``laplace`` a value v and its distance u
-    to a clamp leave t(1 - e^(-u/t)) on that side; ``exponential`` has the truncated density in proportion to
-    e^(-|x - v|/t). Continuous approximations of the discrete law; rounding to grey levels adds up to 0.25. What pixelisation
-    itself loses depends on the data and is not known here.
+    Blocks of b² pixels have noise of scale t = scale/b² on their mean. ``unclamped`` is E|noise| = t. ``clamped`` is
+    the error that is left in 0..255, averaged over block means uniform on that range: for ``laplace`` a value v and
+    its distance u to a clamp leave t(1 - e^(-u/t)) on that side; ``exponential`` has the truncated density in
+    proportion to e^(-|x - v|/t). Continuous approximations of the discrete law; rounding to grey levels adds up to
+    0.25. What pixelisation itself loses depends on the data and is not known here.
     """
     grid = Grid(domain.shape[1], domain.shape[2], block)
     sizes, blocks = np.unique(grid.pixels, return_counts=True)

@@ -64,9 +64,8 @@ def _load(file: Path) -> NDArray[np.uint8]:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file) as image:
-                if image.mode not in ("L", "RGB"):
-                    image = image.convert("L" if image.mode in ("1", "LA", "I;16") else "RGB")  # noqa: PLW2901
-                pixels = np.asarray(image, np.uint8)
+                grey = image.mode in ("1", "L", "LA")
+                pixels = np.asarray(image.convert("L" if grey else "RGB"), np.uint8)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BadInputError(f"{file}: cannot be decoded ({error}); replace or remove it") from error
     return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))

@@ -1,7 +1,7 @@
 """Raw datasets, streamed: ``.npz``, CIFAR-10, and folders of images.
 
-A source knows its record count and shape from headers alone, then yields batches in order, so that memory does not depend on
-the dataset's size.
+A source knows its record count and shape from headers alone, then yields batches in order, so that memory does not
+depend on the dataset's size.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Source(ABC):
 
 
 class Npz(Source):
-    """An archive with ``images`` (uint8, N × C × H × W) and ``labels`` (integers, N), stored or deflated."""
+    """An archive with ``images`` (uint8, N x C x H x W) and ``labels`` (integers, N), stored or deflated."""
 
     kind = "npz"
 
@@ -73,7 +73,7 @@ class Npz(Source):
                 shape, dtype = _npy_header(archive, "images", path)
                 if dtype != np.uint8 or len(shape) != 4:
                     raise BadInputError(
-                        f"{path}: 'images' is {dtype} of shape {shape}; it must be uint8 of shape N×C×H×W "
+                        f"{path}: 'images' is {dtype} of shape {shape}; it must be uint8 of shape NxCxHxW "
                         "(for grey images C is 1: images[:, None])"
                     )
                 label_shape, label_dtype = _npy_header(archive, "labels", path)

@@ -1,8 +1,9 @@
 """Data invariance filtering: what is declared public, checked on the way in and held on the way out.
 
-The invariants are facts about a dataset that its release does not hide. A record that violates them lies outside the domain
-that the sensitivity is derived for, so it is never released: the run refuses, or leaves it out and publishes how many. The
-neighbouring relation ranges over records that keep the invariants, so which records are left out is public too.
+The invariants are facts about a dataset that its release does not hide. A record that violates them lies outside the
+domain that the sensitivity is derived for, so it is never released: the run refuses, or leaves it out and publishes
+how many. The neighbouring relation ranges over records that keep the invariants, so which records are left out is
+public too.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ def check(
 
     Args:
         invariants: what was declared.
-        images: n × C × H × W.
+        images: n x C x H x W.
         labels: n.
         malformed: records whose image had another shape, where the format allows one.
     """

@@ -1,9 +1,9 @@
 """Cryptographic random words, reproducible from a 32-byte seed.
 
 A release must be replayable after a crash (``ledger.py``) and independent of the number of workers, so its randomness
-is a keystream rather than the operating system's pool: AES-256 in counter mode, NIST SP 800-38A, keyed per purpose. With
-a secret uniformly random seed the words are indistinguishable from uniform ones by any feasible adversary, as are those
-of OpenDP's own generator.
+is a keystream rather than the operating system's pool: AES-256 in counter mode, NIST SP 800-38A, keyed per purpose.
+With a secret uniformly random seed the words are indistinguishable from uniform ones by any feasible adversary, as
+are those of OpenDP's own generator.
 """
 
 from __future__ import annotations

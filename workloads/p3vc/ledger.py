@@ -1,14 +1,15 @@
 """The privacy ledger of a folder: one hash-chained file per dataset digest, kept beside the raw data.
 
-Life of a claim: ``reserve`` (admitted under the registered rule; counts from here on) → the claim's secret seed is stored → ``commit``
-(names the seed's SHA-256) → the data is read and released → ``complete`` (names the manifest's digest) → the seed is destroyed.
-``cancel`` gives a reservation back, and only a reservation: from ``commit`` on the charge stays.
+Life of a claim: ``reserve`` (admitted under the registered rule; counts from here on) → the claim's secret seed is
+stored → ``commit`` (names the seed's SHA-256) → the data is read and released → ``complete`` (names the manifest's
+digest) → the seed is destroyed. ``cancel`` gives a reservation back, and only a reservation: from ``commit`` on the
+charge stays.
 
-Why a seed: a claim interrupted after its commit may have shown part of its output, so fresh noise for it would be a second
-release. Its noise is a function of the committed seed, so a rerun writes the same bytes and costs nothing more. Once complete
-the seed is destroyed, because seed and release together give the raw data away; a copy that is lost later can therefore not be made
-again under the same claim. Deleting it is as good as the file system's deletion; it never leaves the folder that holds the raw
-data's ledger, mode 0600.
+Why a seed: a claim interrupted after its commit may have shown part of its output, so fresh noise for it would be a
+second release. Its noise is a function of the committed seed, so a rerun writes the same bytes and costs nothing
+more. Once complete the seed is destroyed, because seed and release together give the raw data away; a copy that is
+lost later can therefore not be made again under the same claim. Deleting it is as good as the file system's
+deletion; it never leaves the folder that holds the raw data's ledger, mode 0600.
 """
 
 from __future__ import annotations
@@ -194,8 +195,8 @@ class Ledger:
             different = [f"{key} {have[key]} (asked: {want[key]})" for key in have if have[key] != want[key]]
             if different:
                 raise BadInputError(
-                    f"dataset {dataset} is already registered with {', '.join(different)}; the terms of a dataset are fixed once: "
-                    "ask for the registered ones"
+                    f"dataset {dataset} is already registered with {', '.join(different)}; the terms of a dataset "
+                    "are fixed once: ask for the registered ones"
                 )
             if fingerprint not in account.fingerprints:
                 account.append({"type": "seen", "fingerprint": fingerprint})
@@ -244,19 +245,20 @@ class Ledger:
         terms, after = account.terms, account.after(charge)
         if account.spent == INFINITE and charge.epsilon.is_finite():
             raise RefusedError(
-                f"claim {claim}: dataset {account.dataset} has had a release without a DP claim, so its loss is unbounded and no later "
-                "claim holds; nothing was read"
+                f"claim {claim}: dataset {account.dataset} has had a release without a DP claim, so its loss is "
+                "unbounded and no later claim holds; nothing was read"
             )
         if charge.epsilon.is_finite() and after > terms.budget:
             rule = terms.composition + ("" if terms.delta is None else f", delta {terms.delta}")
             raise RefusedError(
-                f"claim {claim} refused: it asks for epsilon {plain(charge.epsilon)}, which would bring dataset {account.dataset} to "
-                f"{plain(after)} of {plain(terms.budget)} ({rule}); spent {plain(account.spent)}, remaining "
-                f"{plain(account.remaining)}. Lower the epsilon or reuse the release there is; nothing was read or written"
+                f"claim {claim} refused: it asks for epsilon {plain(charge.epsilon)}, which would bring dataset "
+                f"{account.dataset} to {plain(after)} of {plain(terms.budget)} ({rule}); spent "
+                f"{plain(account.spent)}, remaining {plain(account.remaining)}. Lower the epsilon or reuse the "
+                "release there is; nothing was read or written"
             )
 
     def commit(self, dataset: str, claim: str) -> tuple[Account, bytes]:
-        """Return the account and the claim's seed, committed when this returns; the same seed until the claim is complete.
+        """Return the account and the claim's seed, which is committed by then and stays the same until completion.
 
         Raises:
             RefusedError: the committed seed is gone, so the release can be neither finished nor repeated.
@@ -268,8 +270,8 @@ class Ledger:
                 seed = self._seed(claim)
                 if seed is None or hashlib.sha256(seed).hexdigest() != state.commitment:
                     raise RefusedError(
-                        f"claim {claim}: was interrupted and its seed is lost, so its noise cannot be repeated; fresh noise "
-                        "costs again: ask under a new claim id"
+                        f"claim {claim}: was interrupted and its seed is lost, so its noise cannot be repeated; "
+                        "fresh noise costs again: ask under a new claim id"
                     )
                 return account, seed
             seed = os.urandom(32)
@@ -329,5 +331,6 @@ def _same(claim: str, have: dict[str, Any], want: dict[str, Any]) -> None:
     ]
     if different:
         raise BadInputError(
-            f"claim {claim} already stands for another release: {', '.join(different)}; use a new claim id for a new release"
+            f"claim {claim} already stands for another release: {', '.join(different)}; use a new claim id for a new "
+            "release"
         )

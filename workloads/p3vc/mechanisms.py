@@ -1,15 +1,16 @@
 """The release mechanisms: what is added to a batch of images, at which scale, and what it promises.
 
 ``laplace``
-    Discrete Laplace noise of scale Δ/ε on the block sums, Δ their L1 sensitivity (Dwork, McSherry, Nissim, Smith 2006, on the
+    Discrete Laplace noise of scale Δ/ε on the block sums, Δ their L1 sensitivity (Dwork, McSherry, Nissim, Smith
+    2006, on the
     integers: Ghosh, Roughgarden, Sundararajan 2009). ε-DP.
 ``exponential``
     The exponential mechanism (McSherry, Talwar 2007) over the possible sums 0..255·pixels of each block with score
-    -|sum - v|: P(v) proportional to exp(-ε|sum - v|/(2Δ)), which is discrete Laplace of twice the scale conditioned on the
-    range. The factor two pays for the normaliser, which depends on the data. ε-DP, and no value is ever clamped.
+    -|sum - v|: P(v) proportional to exp(-ε|sum - v|/(2Δ)), which is discrete Laplace of twice the scale conditioned
+    on the range. The factor two pays for the normaliser, which depends on the data. ε-DP, and no value is ever clamped.
 ``paper``
-    The recipe of the kubeFlower paper, kept to reproduce its figures. Its noise scale is the image's own noised mean, so its
-    likelihood ratio is unbounded: **no DP claim**, at any epsilon.
+    The recipe of the kubeFlower paper, kept to reproduce its figures. Its noise scale is the image's own noised
+    mean, so its likelihood ratio is unbounded: **no DP claim**, at any epsilon.
 
 All that follows the noise (rounding, clamping, division, enlarging) is post-processing.
 """
@@ -115,7 +116,7 @@ def build(name: str, epsilon: Decimal, block: int, neighbourhood: int, domain: D
     _, height, width = domain.shape
     if block > max(height, width):
         raise BadInputError(
-            f"--block {block}: larger than the images ({height}×{width}); use at most {max(height, width)}"
+            f"--block {block}: larger than the images ({height}x{width}); use at most {max(height, width)}"
         )
     if name == "paper":
         return Paper(exact)

@@ -1,8 +1,8 @@
 """The private copy: two arrays to memory-map and a manifest that appears last.
 
-``images.npy`` (uint8, N × C × H × W, full size) and ``labels.npy`` (int64, N) are written under other names with mode 0600, made
-durable, then renamed; ``manifest.json`` follows, so a folder with a manifest holds a whole release. Group members may read the
-result (a pod's fsGroup).
+``images.npy`` (uint8, N x C x H x W, full size) and ``labels.npy`` (int64, N) are written under other names with
+mode 0600, made durable, then renamed; ``manifest.json`` follows, so a folder with a manifest holds a whole release.
+Group members may read the result (a pod's fsGroup).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class ArrayWriter:
 
     def append(self, rows: NDArray[Any]) -> None:
         """Write more rows."""
-        data = memoryview(np.ascontiguousarray(rows, self._dtype)).cast("B") if rows.size else memoryview(b"")
+        data = np.ascontiguousarray(rows, self._dtype).reshape(-1).view(np.uint8).data
         write_all(self._file, data)
         self._digest.update(data)
         self._count += len(rows)

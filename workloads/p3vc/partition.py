@@ -1,8 +1,8 @@
 """Partitions of a dataset whose records move for no one.
 
-A record's partition is a function of its position, its label (Dirichlet only) and the seed: never of its pixels or of another
-record. So neighbours in the sense of ``sensitivity.py`` have the same partitions, which parallel composition needs, and each
-client can compute its own without the others.
+A record's partition is a function of its position, its label (Dirichlet only) and the seed: never of its pixels or
+of another record. So neighbours in the sense of ``sensitivity.py`` have the same partitions, which parallel
+composition needs, and each client can compute its own without the others.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ PARTITIONERS = ("iid", "dirichlet")
 class Partition:
     """Part ``index`` of ``count``: uniform (``iid``), or with Dirichlet(alpha) proportions per label.
 
-    The label-skew partition of Hsu, Qi, Brown 2019, as the paper's "LDA" split: a proportion vector over the parts is drawn for
-    every label, then each record draws its part.
+    The label-skew partition of Hsu, Qi, Brown 2019, as the paper's "LDA" split: a proportion vector over the parts
+    is drawn for every label, then each record draws its part.
     """
 
     index: int
@@ -39,7 +39,7 @@ class Partition:
         return hashlib.sha256(f"p3vc partition {self.seed}".encode()).digest()
 
     def proportions(self, classes: int) -> NDArray[np.float64]:
-        """Return the cumulative proportions of the parts, classes × count."""
+        """Return the cumulative proportions of the parts, classes x count."""
         if self.partitioner == "iid":
             shares = np.full((classes, self.count), 1 / self.count)
         else:
@@ -62,8 +62,9 @@ class Partition:
     def members(self, chunk: int, labels: NDArray[np.int64], cumulative: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return which records of a chunk are in this part; labels must be within the label set."""
         draws = Keystream(self.key, "records", chunk).words(labels.size, "<u8") / np.float64(2**64)
-        part = (draws[:, None] >= cumulative[labels, :-1]).sum(axis=1)
-        return part == self.index
+        part = np.count_nonzero(draws[:, None] >= cumulative[labels, :-1], axis=1)
+        inside: NDArray[np.bool_] = part == self.index
+        return inside
 
     def as_json(self, classes: int) -> dict[str, Any]:
         """Return the form that the ledger and the manifest hold."""

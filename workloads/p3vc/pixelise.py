@@ -1,9 +1,9 @@
 """Pixelisation: an image becomes the integer sums of its square blocks, and sums become an image again.
 
 Fan, "Image Pixelization with Differential Privacy", DBSec 2018 (DP-Pix) releases block means. Sums carry the same
-information as integers, so that noise on them can be integer too; dividing by the number of pixels comes after the noise and
-is post-processing. A side that is no multiple of the block ends in smaller blocks, which change nothing in the sensitivity
-of the sums (``sensitivity.py``) and have a larger error after division.
+information as integers, so that noise on them can be integer too; dividing by the number of pixels comes after the
+noise and is post-processing. A side that is no multiple of the block ends in smaller blocks, which change nothing in
+the sensitivity of the sums (``sensitivity.py``) and have a larger error after division.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Grid:
-    """The blocks of images of ``height`` × ``width`` pixels, ``block`` pixels a side."""
+    """The blocks of images of ``height`` x ``width`` pixels, ``block`` pixels a side."""
 
     height: int
     width: int
@@ -34,13 +34,13 @@ class Grid:
 
     @property
     def pixels(self) -> NDArray[np.int64]:
-        """Number of pixels of each block, rows × columns."""
+        """Number of pixels of each block, rows x columns."""
         tall = np.minimum(self.block, self.height - self.block * np.arange(self.rows))
         wide = np.minimum(self.block, self.width - self.block * np.arange(self.columns))
         return np.outer(tall, wide).astype(np.int64)
 
     def sums(self, images: NDArray[np.uint8]) -> NDArray[np.int64]:
-        """Return the block sums, n × C × rows × columns, of images n × C × height × width."""
+        """Return the block sums, n x C x rows x columns, of images n x C x height x width."""
         count, channels = images.shape[:2]
         # The narrowest type that holds a block of white keeps the additions in cache and vectorised.
         wide = np.uint16 if 255 * self.block**2 < 2**16 else np.int64

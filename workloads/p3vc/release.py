@@ -1,9 +1,9 @@
 """Registering a dataset, and releasing it under a claim.
 
-Order of a release: the headers are read and the dataset is recognised (untouched files by their fingerprint, others by their digest) → the
-claim is admitted and committed in the ledger → the records are read once, digested and released → the digest is compared →
-the output appears → the claim is complete. No record influences any output before the commit, and an output whose records were
-not those of the charged dataset never appears.
+Order of a release: the headers are read and the dataset is recognised (untouched files by their fingerprint, others
+by their digest) → the claim is admitted and committed in the ledger → the records are read once, digested and
+released → the digest is compared → the output appears → the claim is complete. No record influences any output
+before the commit, and an output whose records were not those of the charged dataset never appears.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Request:
 
 
 def register(
-    data: Path, kind: str, ledger: Path, terms: Terms, declared: Declared, workers: int | None = None
+    data: Path, kind: str, ledger: Path, terms: Terms, declared: Declared, *, workers: int | None = None
 ) -> tuple[Account, bool]:
     """Digest a dataset, check its declared invariants and open its account; returns it and whether it is new.
 
@@ -125,7 +125,7 @@ def _survey(source: Source, invariants: Invariants, workers: int | None) -> tupl
     return digest.result(), violations, labels
 
 
-def recognise(data: Path, kind: str, ledger: Ledger, workers: int | None = None) -> tuple[Source, Account]:
+def recognise(data: Path, kind: str, ledger: Ledger, *, workers: int | None = None) -> tuple[Source, Account]:
     """Open a dataset and find its account.
 
     Raises:
@@ -150,7 +150,7 @@ def recognise(data: Path, kind: str, ledger: Ledger, workers: int | None = None)
 
 
 def release(
-    data: Path, kind: str, out: Path, folder: Path, request: Request, workers: int | None = None
+    data: Path, kind: str, out: Path, folder: Path, request: Request, *, workers: int | None = None
 ) -> tuple[dict[str, Any], bool]:
     """Release a dataset under a claim; returns the record for the termination message and whether it is new.
 
@@ -161,10 +161,11 @@ def release(
     book = Ledger(folder)
     if request.mechanism == "paper" and not request.accept_no_claim:
         raise RefusedError(
-            f"claim {request.claim}: mechanism paper is not differentially private at any epsilon, so it is refused where a budget is kept. "
-            "Use laplace or exponential; --accept-no-claim releases anyway and ends every later claim on this dataset"
+            f"claim {request.claim}: mechanism paper is not differentially private at any epsilon, so it is refused "
+            "where a budget is kept. Use laplace or exponential; --accept-no-claim releases anyway and ends every "
+            "later claim on this dataset"
         )
-    source, account = recognise(data, kind, book, workers)
+    source, account = recognise(data, kind, book, workers=workers)
     mechanism = mechanisms.build(
         request.mechanism, request.epsilon, request.block, request.neighbourhood, account.invariants.domain
     )
@@ -179,13 +180,14 @@ def release(
             whole = False
         if state.status == "complete" and not whole:
             raise RefusedError(
-                f"claim {request.claim}: was released before and its output is not whole at --out {out} any more. Its noise was "
-                "destroyed with its seed, so it cannot be made again at no cost: ask under a new claim id, which is charged"
+                f"claim {request.claim}: was released before and its output is not whole at --out {out} any more. "
+                "Its noise was destroyed with its seed, so it cannot be made again at no cost: ask under a new claim "
+                "id, which is charged"
             )
         new = not whole
         if new:
             account, seed = book.commit(account.dataset, request.claim)
-            manifest, digest = _write(source, out, request, mechanism, account, seed, workers)
+            manifest, digest = _write(source, out, request, mechanism, account, seed=seed, workers=workers)
         account = book.complete(account.dataset, request.claim, digest)
     return _record(manifest, digest, account), new
 
@@ -194,8 +196,8 @@ def _compatible(request: Request, account: Account) -> None:
     part = request.partition
     if part is not None and part.partitioner == "dirichlet" and request.label_epsilon is not None:
         raise BadInputError(
-            "--partitioner dirichlet: which records a part holds depends on the labels, which --labels private protects; "
-            "use --partitioner iid or public labels"
+            "--partitioner dirichlet: which records a part holds depends on the labels, which --labels private "
+            "protects; use --partitioner iid or public labels"
         )
     if request.label_epsilon is not None and account.invariants.classes < 2:
         raise BadInputError("--labels private: the dataset has one class only; there is nothing to protect")
@@ -207,6 +209,7 @@ def _write(
     request: Request,
     mechanism: mechanisms.Mechanism,
     account: Account,
+    *,
     seed: bytes,
     workers: int | None,
 ) -> tuple[dict[str, Any], str]:
@@ -236,8 +239,8 @@ def _write(
             count += labels.size
         if digest.result() != account.dataset:
             raise BadInputError(
-                f"the data changed under the claim: {account.dataset} was charged and {digest.result()} was read; nothing was "
-                "released, and the charge stays because reading had begun"
+                f"the data changed under the claim: {account.dataset} was charged and {digest.result()} was read; "
+                "nothing was released, and the charge stays because reading had begun"
             )
         manifest = _manifest(request, mechanism, account, violations, count)
         return manifest, target.publish(manifest)

@@ -57,7 +57,8 @@ def ledger_text(record: dict[str, Any]) -> str:
     lines = [
         f"dataset    {record['dataset']}",
         f"budget     {record['budget']} ({rule})",
-        f"spent      {record['spent']}   (tightest valid figure: {record['tightest']['epsilon']}, {record['tightest']['method']})",
+        f"spent      {record['spent']}   (tightest valid figure: {record['tightest']['epsilon']}, "
+        f"{record['tightest']['method']})",
         f"remaining  {record['remaining']}",
     ]
     for name, claim in record["claims"].items():
@@ -67,7 +68,7 @@ def ledger_text(record: dict[str, Any]) -> str:
 
 def estimate(data: Path, kind: str, folder: Path, request: Request, workers: int | None) -> dict[str, Any]:
     """Return what a release would cost and its expected error, without spending."""
-    _, account = recognise(data, kind, Ledger(folder), workers)
+    _, account = recognise(data, kind, Ledger(folder), workers=workers)
     domain = account.invariants.domain
     mechanism = mechanisms.build(request.mechanism, request.epsilon, request.block, request.neighbourhood, domain)
     after = account.after(request.charge(account))
@@ -95,7 +96,8 @@ def estimate_text(record: dict[str, Any]) -> str:
         "unbounded loss, no DP claim"
         if error is None
         else (
-            f"expected error {error['clamped']:.1f} of 255 grey levels a pixel ({error['unclamped']:.1f} before clamping)"
+            f"expected error {error['clamped']:.1f} of 255 grey levels a pixel ({error['unclamped']:.1f} before "
+            "clamping)"
         )
     )
     verdict = "REFUSED: over budget" if record["would_exceed"] else "admitted"

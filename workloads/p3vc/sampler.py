@@ -1,16 +1,17 @@
 """Exact, vectorised sampling of discrete Laplace noise and of its relatives.
 
 The noise is integer and its law is exact: no float takes part in a draw, so the attack on the low bits of
-floating-point Laplace noise (Mironov, CCS 2012) has nothing to hold on to. OpenDP samples the same law exactly one value at a
-time (Canonne, Kamath, Steinke, NeurIPS 2020, Algorithm 2); this sampler draws whole arrays, and the tests show the two equal
-in distribution.
+floating-point Laplace noise (Mironov, CCS 2012) has nothing to hold on to. OpenDP samples the same law exactly one
+value at a time (Canonne, Kamath, Steinke, NeurIPS 2020, Algorithm 2); this sampler draws whole arrays, and the tests
+show the two equal in distribution.
 
 How: let G be geometric, P(G = k) = (1 - r) r^k with r = exp(-1/scale). Written in radix R, the digits of G are
 independent, and the digit of weight w has P(digit = d) proportional to r^(w d) on 0..R-1; the leading digit is taken
-unbounded, which makes the sum exactly geometric. Each digit is drawn by inversion: a uniform real U is compared with the
-cumulative probabilities B_j. Sixteen bits of U decide nearly always, through a table; otherwise 64 bits are compared with
-floor(2^64 B_j); and while they are equal, 64 more bits are compared with a longer expansion of B_j, which ends because B_j
-is irrational (Lindemann-Weierstrass). So U is never rounded: the law is exact, whatever the table's size.
+unbounded, which makes the sum exactly geometric. Each digit is drawn by inversion: a uniform real U is compared with
+the cumulative probabilities B_j. Sixteen bits of U decide nearly always, through a table; otherwise 64 bits are
+compared with floor(2^64 B_j); and while they are equal, 64 more bits are compared with a longer expansion of B_j,
+which ends because B_j is irrational (Lindemann-Weierstrass). So U is never rounded: the law is exact, whatever the
+table's size.
 """
 
 from __future__ import annotations
@@ -139,8 +140,9 @@ class Geometric:
     def truncated(self, stream: Keystream, centre: NDArray[np.int64], high: NDArray[np.int64]) -> NDArray[np.int64]:
         """Draw V in 0..high with P(V = v) proportional to r^|centre - v|, exactly, by rejection.
 
-        A wide law proposes a uniform value and accepts with probability r^|centre - v| = P(G >= |centre - v|); a narrow one
-        proposes Laplace noise and accepts what is in range. Either way a few proposals are enough, whatever the scale.
+        A wide law proposes a uniform value and accepts with probability r^|centre - v| = P(G >= |centre - v|); a
+        narrow one proposes Laplace noise and accepts what is in range. Either way a few proposals are enough,
+        whatever the scale.
         """
         wide = 2 * self.scale > int(high.max(initial=0))
         result = np.empty(centre.shape, np.int64)

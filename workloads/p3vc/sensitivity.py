@@ -1,15 +1,17 @@
 """Sensitivity, derived from what was declared and never typed in.
 
-Unit of privacy and relation. Two datasets are neighbours when they have the same size and order and differ in one record,
-whose two images differ in at most m pixels (replace-one; DP-Pix's m-neighbourhood, Fan 2018, Definition 2). A pixel is all its
+Unit of privacy and relation. Two datasets are neighbours when they have the same size and order and differ in one
+record, whose two images differ in at most m pixels (replace-one; DP-Pix's m-neighbourhood, Fan 2018, Definition 2).
+A pixel is all its
 channels: each may change. With private labels the record's label may change as well, to any label. Size, order, shape,
-range and label set are public, so add/remove neighbours are out of scope. A feature of k·m pixels is protected at k times
-epsilon (group privacy).
+range and label set are public, so add/remove neighbours are out of scope. A feature of k·m pixels is protected at k
+times epsilon (group privacy).
 
 Derivation. A pixel lies in exactly one block, so changing it moves one block sum in each of the C channels, by at most
 high - low. Over m pixels the vector of all block sums moves by at most (high - low)·m·C in L1, whatever the block and
-wherever the pixels lie, in whole blocks or in the smaller ones at an edge; an image has no more than H·W pixels to change. The
-bound is met: m black pixels turn white. For block means of b² pixels this is Fan's 255·m/b² a channel (Theorem 1), times C.
+wherever the pixels lie, in whole blocks or in the smaller ones at an edge; an image has no more than H·W pixels to
+change. The bound is met: m black pixels turn white. For block means of b² pixels this is Fan's 255·m/b² a channel
+(Theorem 1), times C.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Domain:
-    """The public domain of one image: C × H × W integers in low..high."""
+    """The public domain of one image: C x H x W integers in low..high."""
 
     shape: tuple[int, int, int]
     low: int = 0

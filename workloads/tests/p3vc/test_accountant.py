@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+import itertools
+import math
+from decimal import Decimal
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from p3vc.accountant import INFINITE, Charge, spent, tightest
+
+DELTA = Decimal("1e-5")
+epsilons = st.decimals("0.001", "3", places=3)
+histories = st.lists(epsilons, min_size=1, max_size=25)
+
+
+def charges(history: list[Decimal]) -> list[Charge]:
+    return [Charge(epsilon) for epsilon in history]
+
+
+def exact(history: list[Decimal]) -> float:
+    """The optimal epsilon at DELTA of pure-DP mechanisms in sequence (Kairouz, Oh, Viswanath 2017), by enumeration.
+
+    The worst of each is randomised response, whose loss is +e or -e; delta(t) = sum of max(0, P - e^t Q) over outcomes.
+    """
+    signs = np.array(list(itertools.product([1, -1], repeat=len(history))), float)
+    each = np.array([float(e) for e in history])
+    log_p = -np.logaddexp(0, -signs * each).sum(axis=1)
+    loss = signs @ each
+
+    def delta(t: float) -> float:
+        return float(np.sum(np.maximum(0.0, -np.expm1(np.minimum(0.0, t - loss))) * np.exp(log_p)))
+
+    low, high = 0.0, float(each.sum())
+    for _ in range(100):
+        middle = (low + high) / 2
+        low, high = (middle, high) if delta(middle) > float(DELTA) else (low, middle)
+    return low
+
+
+@given(histories)
+def test_basic_is_the_exact_sum(history: list[Decimal]) -> None:
+    assert spent(charges(history), "basic", None) == sum(history)
+
+
+@given(histories, st.decimals("1e-12", "0.5", allow_nan=False))
+def test_advanced_is_the_published_filter_rounded_up(history: list[Decimal], delta: Decimal) -> None:
+    squares = sum(float(e) ** 2 for e in history)
+    published = math.sqrt(2 * math.log(1 / float(delta)) * squares) + squares / 2
+    assert spent(charges(history), "advanced", delta) == pytest.approx(Decimal(published), rel=Decimal("1e-9"))
+    assert spent(charges(history), "advanced", delta) >= Decimal(published) * (1 - Decimal("1e-14"))
+
+
+def test_the_published_figures() -> None:
+    assert spent(charges([Decimal("0.1")] * 100), "advanced", DELTA) == pytest.approx(Decimal("5.2985"), abs=Decimal("1e-3"))
+    assert spent(charges([Decimal("0.7")] * 10), "advanced", DELTA) == pytest.approx(Decimal("13.07"), abs=Decimal("1e-2"))
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(epsilons, min_size=1, max_size=8))
+def test_no_rule_is_below_the_exact_loss(history: list[Decimal]) -> None:
+    floor = exact(history)
+    rules = [spent(charges(history), rule, DELTA) for rule in ("basic", "advanced", "zcdp")]
+    assert all(float(figure) >= floor - 1e-9 for figure in rules)
+    figure, _ = tightest(charges(history), DELTA)
+    assert figure <= min(rules)
+    assert floor - 1e-9 <= float(figure)
+    assert float(figure) <= floor + 1e-3 * (len(history) + 1)  # dp-accounting's grid is 1e-4 a mechanism
+
+
+@settings(max_examples=40, deadline=None)
+@given(history=histories, delta=st.sampled_from(["1e-3", "1e-5", "1e-9"]))
+def test_zcdp_is_opendps_conversion_and_never_below_it(history: list[Decimal], delta: str) -> None:
+    import opendp.prelude as dp
+
+    dp.enable_features("contrib")
+    rho = sum(e * e for e in history) / 2
+    space = dp.atom_domain(T="i32"), dp.absolute_distance(T="i32")
+    gaussian = dp.m.make_gaussian(*space, scale=math.sqrt(1 / (2 * float(rho))))
+    theirs = dp.c.make_zCDP_to_approxDP(gaussian).map(1).epsilon(float(delta))
+    ours = spent(charges(history), "zcdp", Decimal(delta))
+    assert float(ours) == pytest.approx(theirs, rel=1e-6)
+    assert float(ours) >= theirs * (1 - 1e-9)
+    assert ours <= spent(charges(history), "advanced", Decimal(delta))
+
+
+@settings(max_examples=40, deadline=None)
+@given(history=histories, budget=st.decimals("0.05", "20", places=3), measure=st.sampled_from(["pure", "zcdp"]))
+def test_decisions_are_those_of_opendps_privacy_filter(history: list[Decimal], budget: Decimal, measure: str) -> None:
+    """An adaptive sequence, refused ones left out, on both; budgets within 1e-9 of a sum may round either way."""
+    import opendp.prelude as dp
+
+    dp.enable_features("contrib")
+    space = dp.atom_domain(T="i32"), dp.absolute_distance(T="i32")
+    pure = measure == "pure"
+    odometer = dp.c.make_fully_adaptive_composition(*space, dp.max_divergence() if pure else dp.zero_concentrated_divergence())
+    queryable = dp.c.make_privacy_filter(odometer, d_in=1, d_out=float(budget))(0)
+    admitted: list[Decimal] = []
+    for epsilon in history:
+        used = [*admitted, epsilon]
+        total = spent(charges(used), "basic", None) if pure else sum(e * e for e in used) / 2
+        if abs(total - budget) < Decimal("1e-9"):
+            return
+        laplace = dp.m.make_laplace(*space, scale=1 / float(epsilon))
+        try:
+            queryable(laplace if pure else dp.c.make_pureDP_to_zCDP(laplace))
+            theirs = True
+        except dp.OpenDPException:
+            theirs = False
+        assert theirs == (total <= budget)
+        if not theirs:
+            return  # OpenDP's filter answers nothing after a refusal
+        admitted.append(epsilon)
+
+
+parts = st.lists(st.tuples(epsilons, st.sampled_from([None, "a", "b"]), st.integers(0, 2)), max_size=12)
+
+
+@given(parts, st.sampled_from(["basic", "advanced", "zcdp"]))
+def test_parallel_composition_costs_each_record_what_touches_it(
+    drawn: list[tuple[Decimal, str | None, int]], rule: str
+) -> None:
+    """The charge is the loss of the unluckiest record: any choice of one part per family."""
+    mixed = [Charge(e, family, part if family else None) for e, family, part in drawn]
+    records = [
+        [Charge(c.epsilon) for c in mixed if c.family is None or c.part == (a if c.family == "a" else b)]
+        for a in range(3)
+        for b in range(3)
+    ]
+    assert spent(mixed, rule, DELTA) == max(spent(record, rule, DELTA) for record in records)
+    assert spent(mixed, rule, DELTA) <= spent([Charge(c.epsilon) for c in mixed], rule, DELTA)
+    worst, _ = tightest(mixed, None)
+    assert worst == spent(mixed, "basic", None)
+
+
+@given(histories, epsilons, st.sampled_from(["basic", "advanced", "zcdp"]))
+def test_more_releases_cost_more(history: list[Decimal], epsilon: Decimal, rule: str) -> None:
+    before = spent(charges(history), rule, DELTA)
+    assert spent(charges([*history, epsilon]), rule, DELTA) > before
+
+
+@pytest.mark.parametrize("rule", ["basic", "advanced", "zcdp"])
+def test_nothing_costs_nothing_and_no_claim_costs_everything(rule: str) -> None:
+    assert spent([], rule, DELTA) == 0
+    assert spent([Charge(Decimal(1)), Charge(INFINITE)], rule, DELTA) == INFINITE
+    assert tightest([Charge(INFINITE)], DELTA)[0] == INFINITE
+
+
+def test_a_rule_that_needs_delta_says_so() -> None:
+    with pytest.raises(ValueError, match="needs a delta"):
+        spent(charges([Decimal(1)]), "zcdp", None)
