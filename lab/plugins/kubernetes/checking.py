@@ -6,7 +6,7 @@ from typing import Any
 
 from lab.plugins.kubernetes import naming
 from lab.plugins.kubernetes.operations import Operations
-from lab.plugins.kubernetes.properties import UNKNOWN, Object
+from lab.plugins.kubernetes.properties import UNKNOWN, Object, render
 from lab.plugins.kubernetes.tokens import Kind
 
 
@@ -23,14 +23,14 @@ def check(
     inputs.setdefault("apiVersion", kind.api_version)
     inputs.setdefault("kind", kind.kind)
     if inputs["kind"] not in (kind.kind, UNKNOWN):
-        return [("kind", f"is {inputs['kind']!r}, but the resource's type is of kind {kind.kind!r}")]
+        return [("kind", f"the resource's type is of kind {kind.kind}, not {inputs['kind']}")]
     metadata = inputs.setdefault("metadata", {})
     if metadata == UNKNOWN:
         return []
     if not isinstance(metadata, dict):
-        return [("metadata", f"is {metadata!r}; an object with a name, labels and annotations is needed")]
+        return [("metadata", f"{metadata!r} is no object with a name, labels and annotations")]
     failures = [
-        (f'metadata.{field}["{key}"]', f"is {value!r}; labels and annotations are text: quote it")
+        (render(("metadata", field, key)), f"labels and annotations are text, and {value!r} is not: quote it")
         for field in ("labels", "annotations")
         if isinstance(metadata.get(field), dict)
         for key, value in metadata[field].items()
@@ -38,7 +38,7 @@ def check(
     ]
     if kind.patch:
         if not metadata.get("name"):
-            failures.append(("metadata.name", "is missing: a patch must name the object that it changes"))
+            failures.append(("metadata.name", "a patch must name the object that it changes"))
     else:
         missing = naming.assign(inputs, name, seed, options, previous)
         if missing:

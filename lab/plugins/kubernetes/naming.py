@@ -33,7 +33,7 @@ def assign(inputs: Object, name: str, seed: bytes, options: Any, previous: Objec
     if is_autonamed(previous) and get(previous, "metadata", "name"):
         metadata["name"] = previous["metadata"]["name"]
     elif options is not None and options.mode == options.DISABLE:
-        return "metadata.name is missing, and automatic naming is disabled for this resource: give it a name"
+        return "automatic naming is disabled for this resource: give it a name"
     elif options is not None and options.proposed_name:
         metadata["name"] = options.proposed_name
     else:
