@@ -11,7 +11,7 @@ from pathlib import Path
 from lab.errors import LabError
 from lab.paths import REPOSITORY, Paths
 from lab.progress import step
-from testbed import contract, naming, placement
+from testbed import contract, placement
 from testbed.spec import Client, Testbed
 
 P3VC = REPOSITORY / "workloads" / ".venv" / "bin" / "p3vc"
@@ -26,7 +26,7 @@ def prepare(paths: Paths, spec: Testbed) -> None:
     Raises:
         LabError: when a client's data is missing and the lab cannot make it.
     """
-    server = paths.on_disk(naming.host(spec.server.node), f"{spec.storage.root}/{spec.name}/server")
+    server = paths.on_disk(spec.server.node, f"{spec.storage.root}/{spec.name}/server")
     for purpose in ("state", "results"):
         _folder(server / purpose)
     missing: dict[str, list[Path]] = {}
@@ -46,7 +46,7 @@ def prepare(paths: Paths, spec: Testbed) -> None:
 
 
 def _client_folders(paths: Paths, spec: Testbed, client: Client) -> tuple[Path, Path]:
-    home = paths.on_disk(naming.host(client.node), f"{spec.storage.root}/{spec.name}/{client.id}")
+    home = paths.on_disk(client.node, f"{spec.storage.root}/{spec.name}/{client.id}")
     return home / "raw", home / "private"
 
 

@@ -33,6 +33,7 @@ class Narrator:
     raw: str = ""
     code: int | None = None
     _since: dict[str, float] = field(default_factory=dict)
+    _status: dict[str, str] = field(default_factory=dict)
     _told: set[str] = field(default_factory=set)
     _last: float = field(default_factory=time.monotonic)
     _finished: int = 0
@@ -55,16 +56,16 @@ class Narrator:
         """Say what is being waited for when nothing was said for a while."""
         if now - self._last < SILENCE or not self._since:
             return
-        slowest = sorted(self._since.items(), key=lambda item: item[1])[:3]
-        waiting = ", ".join(f"{_name(urn)} ({now - begun:.0f} s)" for urn, begun in slowest)
+        slowest = sorted(self._since.items(), key=lambda item: item[1])[:4]
+        waiting = "; ".join(f"{self._status.get(urn) or _name(urn)} ({now - begun:.0f} s)" for urn, begun in slowest)
         more = len(self._since) - len(slowest)
-        self._say(f"waiting for {waiting}{f' and {more} more' if more else ''}; {self._finished} done")
+        self._say(f"{self._finished} done, {waiting}{f'; {more} more' if more else ''}")
 
     def finish(self, code: int) -> None:
         """Take the exit code; a failure without an event keeps the command's own words."""
         self.code = code
         if code and not self.problems:
-            self.problems.append(self.raw.strip()[-4000:])
+            self.problems.append(self.raw.rpartition("Diagnostics:")[2].strip()[-4000:])
 
     @property
     def ok(self) -> bool:
@@ -80,8 +81,9 @@ class Narrator:
         self._finished = 0
 
     def _begun(self, event: dict[str, Any]) -> None:
-        if event["metadata"]["op"] in DONE and not event.get("planning"):
-            self._since[event["metadata"]["urn"]] = time.monotonic()
+        meta = event["metadata"]
+        if meta["op"] in DONE and not event.get("planning") and not meta.get("logical"):
+            self._since[meta["urn"]] = time.monotonic()
 
     def _done(self, event: dict[str, Any]) -> None:
         meta = event["metadata"]
@@ -90,7 +92,7 @@ class Narrator:
             return
         self._finished += 1
         took = time.monotonic() - begun
-        if took > SLOW and meta["op"] in DONE and not meta.get("logical"):
+        if took > SLOW and meta["op"] in DONE:
             self._say(f"{DONE[meta['op']]} {_name(meta['urn'])} in {took:.1f} s")
 
     def _failed(self, event: dict[str, Any]) -> None:
@@ -100,7 +102,10 @@ class Narrator:
 
     def _diagnosed(self, event: dict[str, Any]) -> None:
         severity, text = event["severity"], event["message"].strip()
-        if not text or AMBIENT in text or severity == "debug" or event.get("ephemeral"):
+        if not text or AMBIENT in text or severity == "debug":
+            return
+        if event.get("urn") in self._since and severity == "info":
+            self._status[event["urn"]] = text  # what it waits for; said when it takes long
             return
         subject = f"{_name(event['urn'])}: " if event.get("urn") and ":Stack::" not in event["urn"] else ""
         if severity == "error":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
 import subprocess
@@ -74,7 +75,7 @@ def start(paths: Paths, nodes: bytes) -> bool:
             write_private(description, nodes)
             _launch(paths, description, handle)
     _wait(paths)
-    if (paths.run / "nodes.json").read_bytes() != nodes:
+    if json.loads((paths.run / "nodes.json").read_text()) != json.loads(nodes):
         raise LabError("the running lab has other nodes than the stack declares: run `lab down` first")
     return handle is not None
 

@@ -14,7 +14,7 @@ from lab.errors import LabError
 from lab.events import Narrator
 from lab.failures import failures
 from lab.paths import REPOSITORY, Paths
-from lab.progress import say, step
+from lab.progress import say
 from lab.tools import tools
 from testbed import stackfile
 from testbed.errors import SpecError
@@ -50,15 +50,15 @@ def up(paths: Paths, stack: str) -> None:
     engine = Engine(stack, environment(paths))
     engine.unlock(paths.backend)
     if not engine.init():
-        with step(f"comparing stack {stack} with what is running"):
-            seen = engine.preview("--diff")
+        say(f"comparing stack {stack} with what is running")
+        seen = engine.preview()
         _refuse(seen)
         if not seen.changes:
             report.show(engine.outputs())
             say("nothing changed: the testbed is as declared")
             return
-    with step(f"bringing stack {stack} up"):
-        done = engine.up()
+    say(f"bringing stack {stack} up")
+    done = engine.up()
     _refuse(done, failures(paths, spec.name))
     report.show(engine.outputs())
     say("the testbed is up")
@@ -80,8 +80,8 @@ def preview(stack: str) -> None:
             shutil.copy(REPOSITORY / name, here.root / name)
         engine = Engine(stack, variables, here.root / f"Pulumi.{stack}.yaml")
         engine.init(cwd=here.root)
-        with step(f"previewing stack {stack}"):
-            seen = engine.preview()
+        say(f"previewing stack {stack}")
+        seen = engine.preview()
         _refuse(seen)
     say(f"stack {stack} may be created: {seen.changes['create']} resources; nothing was created now")
 
