@@ -254,6 +254,7 @@ class Pod:
         while self._end_at is None:
             try:
                 self._refuse()
+                self.volumes.set_up(self.allocatable)
                 network.add(self.netns)
                 self._attached = True
                 addresses = self._node.network.attach(self._pod, self.netns)
@@ -266,7 +267,6 @@ class Pod:
                     self._wait(1)
                     continue
                 self.addresses = addresses
-                self.volumes.set_up(self.allocatable)
             except (PodError, LabError, ApiError, subprocess.CalledProcessError, *Unreachable) as error:
                 reason = error.reason if isinstance(error, PodError) else "FailedCreatePodSandBox"
                 detail = getattr(error, "stderr", None) or str(error)

@@ -103,6 +103,14 @@ def test_configuration_and_secrets(lab: Lab) -> None:
     assert rest == ["440 49999 bee", "440 49999 id", "440 49999 name", "s3cretconfigured"]
 
 
+def test_service_account_token(lab: Lab) -> None:
+    script = "cd /var/run/secrets/kubernetes.io/serviceaccount; cat namespace; wc -c < token; grep -c BEGIN ca.crt"
+    lab.run("trusted", script, automountServiceAccountToken=True)
+    assert lab.finished("trusted")["exitCode"] == 0, lab.log("trusted")
+    size = lab.log("trusted").removeprefix(lab.namespace).split()[0]
+    assert int(size) > 500
+
+
 def test_missing_key_is_named_and_waited_for(lab: Lab) -> None:
     env = [{"name": "X", "valueFrom": {"secretKeyRef": {"name": "late", "key": "k"}}}]
     lab.run("waiting", "echo $X", container={"env": env})

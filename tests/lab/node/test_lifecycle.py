@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.node.api import Object
+from lab.node.api import ApiError, Object, Unreachable
 from lab.tools import tools
 
 from .harness import IMAGE, RESTRICTED, Lab
@@ -236,6 +236,30 @@ def test_many_pods_start_together(lab: Lab) -> None:
     assert all(lab.finished(name, 60)["exitCode"] == 0 for name in names)
     starts = sorted(float(lab.log(name)) for name in names)
     assert starts[-1] - starts[0] < 2 * len(names)  # one after the other would be at least that far apart
+
+
+def test_api_server_may_restart(lab: Lab) -> None:
+    volumes: list[Object] = [{"name": "shared", "emptyDir": {}}]
+    container = {"volumeMounts": [{"name": "shared", "mountPath": "/shared"}]}
+    script = "until test -e /shared/go; do sleep 0.05; done; echo went"
+    lab.run("patient", script, container=container, volumes=volumes)
+    pod = lab.until("patient", lambda p: p["status"]["phase"] == "Running")
+    (supervisor,) = children(lab.process.pid)
+    os.kill(supervisor, signal.SIGUSR2)
+    time.sleep(0.3)
+    (lab.paths.pods / pod["metadata"]["uid"] / "volumes" / "shared" / "go").touch()  # it ends with nobody to tell
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            phase = lab.get("patient")["status"]["phase"]
+            if phase == "Succeeded":
+                break
+        except (ApiError, *Unreachable):
+            phase = "unknown"
+        assert time.monotonic() < deadline, phase
+        time.sleep(0.1)
+    lab.run("next", "echo seen")
+    assert lab.finished("next")["exitCode"] == 0
 
 
 def test_after_a_crash_of_the_agent_policies_decide(lab: Lab) -> None:
