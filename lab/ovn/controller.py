@@ -48,20 +48,19 @@ class Controller:
         self.api = Api(paths)
         self.node = join.node(paths)
         self.attached = False
+        self._create_defaults()
+        self.watched = Watched(paths, COLLECTIONS)
 
     def run(self) -> None:
         """Reconcile for ever."""
-        self._create_defaults()
-        watched = Watched(self.paths, COLLECTIONS)
         delay = RESYNC
         while True:
-            ready = watched.wait(delay)
-            if not ready:
+            if not self.watched.wait(delay):
                 continue
             time.sleep(SETTLE)
             delay = RESYNC
             try:
-                self.reconcile(watched.cluster([self.node]))
+                self.reconcile(self.watched.cluster([self.node]))
             except (FabricError, ApiError, *Unreachable) as problem:
                 log.warning("%s; tried again in %.0f s", problem, RETRY)
                 delay = RETRY
@@ -112,7 +111,9 @@ class Controller:
         elif problem is None and before is not None:
             new[PROBLEM] = None
         if new:
-            self._patch(f"/api/v1/namespaces/{namespace(pod)}/pods/{name(pod)}", {"metadata": {"annotations": new}})
+            where = f"/api/v1/namespaces/{namespace(pod)}/pods/{name(pod)}"
+            # The uid makes the server refuse a patch meant for a pod of this name that is gone.
+            self._patch("Pod", where, {"metadata": {"uid": pod["metadata"]["uid"], "annotations": new}})
 
     def _event(self, pod: Object, problem: UnplaceableError) -> None:
         now = timestamp()
@@ -144,14 +145,14 @@ class Controller:
             for obj in cluster.all(kind):
                 status = make(obj, cluster, allocation)
                 if _differs(status, obj.get("status") or {}):
-                    self._patch(f"{COLLECTIONS[kind]}/{name(obj)}/status", {"status": status})
+                    self._patch(kind, f"{COLLECTIONS[kind]}/{name(obj)}/status", {"status": status})
 
-    def _patch(self, path: str, body: Mapping[str, Any]) -> None:
-        """Merge into an object; one that is gone needs nothing."""
+    def _patch(self, kind: str, path: str, body: Mapping[str, Any]) -> None:
+        """Merge into an object; one that is gone, or is another by now, needs nothing."""
         try:
-            self.api.patch(path, dict(body), MERGE)
+            self.watched.wrote(kind, self.api.patch(path, dict(body), MERGE))
         except ApiError as refused:
-            if refused.status != 404:
+            if refused.status not in (404, 409):
                 raise
 
 

@@ -39,6 +39,12 @@ class Watched:
         with self._lock:
             return Cluster.of([*(obj for found in self._objects.values() for obj in found.values()), *more])
 
+    def wrote(self, kind: str, obj: Object) -> None:
+        """Remember what the API server answered to a write, so that nothing is decided twice before the watch tells."""
+        with self._lock:
+            if _key(obj) in self._objects[kind]:
+                _keep(self._objects[kind], obj)
+
     def _follow(self, kind: str, path: str) -> None:
         for event, obj in Api(self._paths).follow(path):
             with self._lock:
@@ -50,9 +56,21 @@ class Watched:
                 elif event == "DELETED":
                     found.pop(_key(obj), None)
                 else:
-                    found[_key(obj)] = obj
+                    _keep(found, obj)
             self._listed.add(kind)
             self._changed.set()
+
+
+def _keep(found: dict[str, Object], obj: Object) -> None:
+    """Store an object unless a later version of it is there already."""
+    present = found.get(_key(obj))
+    if present is None or _version(present) <= _version(obj):
+        found[_key(obj)] = obj
+
+
+def _version(obj: Object) -> int:
+    """Versions of one object are ordered numbers (Kubernetes KEP-5504)."""
+    return int(obj["metadata"]["resourceVersion"])
 
 
 def _key(obj: Object) -> str:

@@ -81,7 +81,10 @@ def test_names_and_routes_are_kube_ovns() -> None:
     assert link.switch == "t-net-s001"
     assert link.addresses == link.port_security
     assert link.addresses[0].endswith(" 10.32.1.2")
-    assert router(configuration, "t-vpc-s001") == ({Route("10.32.1.0/24", "10.32.1.1", "src-ip")}, frozenset())
+    assert router(configuration, "t-vpc-s001") == (
+        frozenset({Route("10.32.1.0/24", "10.32.1.1", "src-ip")}),
+        frozenset(),
+    )
     routes, policies = router(configuration, "ovn-cluster")
     assert routes == {Route("0.0.0.0/0", "100.64.0.1")}
     assert policies == {
@@ -110,8 +113,8 @@ def test_vpc_fields() -> None:
     }
     configuration = northbound([obj("Vpc", "v", spec=spec), obj("Vpc", "w", spec={})])
     assert router(configuration, "v") == (
-        {Route("10.1.0.0/24", "10.1.0.9", "src-ip", "x"), Route("10.2.0.0/24", "169.254.0.2")},
-        {Policy(10, "ip4.src == 10.1.0.5", "reroute", ("10.1.0.9",)), Policy(11, "ip4", "drop")},
+        frozenset({Route("10.1.0.0/24", "10.1.0.9", "src-ip", "x"), Route("10.2.0.0/24", "169.254.0.2")}),
+        frozenset({Policy(10, "ip4.src == 10.1.0.5", "reroute", ("10.1.0.9",)), Policy(11, "ip4", "drop")}),
     )
     (peering,) = (p for p in configuration.router_ports if p.peer)
     assert peering == RouterPort("v-w", "v", peering.mac, ("169.254.0.1/30",), "w-v")

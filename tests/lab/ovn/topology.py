@@ -51,7 +51,7 @@ def pod(name: str, namespace: str, role: str, network: str, address: str = "", *
         marks[nic_annotation("ip_address")] = address
     labels = {"kubeflower.io/role": role, "kubeflower.io/testbed": "t"}
     return obj(
-        "Pod", name, namespace, metadata={"annotations": marks, "labels": labels}, spec={"nodeName": "C1"}, status={}
+        "Pod", name, namespace, metadata={"annotations": marks, "labels": labels}, spec={"nodeName": "c1"}, status={}
     )
 
 

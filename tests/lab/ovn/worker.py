@@ -11,6 +11,7 @@ import os
 import pickle
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -41,7 +42,7 @@ class Worker:
         self.call(_started)
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Run ``function(paths, *arguments)`` inside; its exception is raised here."""
+        """Run ``function(paths, *arguments)`` inside; its exception is raised here as a RuntimeError."""
         assert self._process.stdin and self._process.stdout
         pickle.dump((function.__module__, function.__name__, arguments), self._process.stdin)
         self._process.stdin.flush()
@@ -90,8 +91,8 @@ def _serve(paths: Paths) -> None:
                 return
             try:
                 answer = (True, getattr(importlib.import_module(module), name)(paths, *arguments))
-            except Exception as error:  # noqa: BLE001 - it is raised in the test
-                answer = (False, error)
+            except Exception:  # noqa: BLE001 - it is raised in the test
+                answer = (False, RuntimeError(traceback.format_exc()))
             pickle.dump(answer, answers)
             answers.flush()
 
