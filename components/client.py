@@ -13,7 +13,7 @@ from components import pods
 from components.keys import secret_data
 from components.namespaces import GuardedNamespace, peers
 from components.network import nic
-from components.objects import Json, declare, metadata
+from components.objects import Json, metadata
 from components.p3vc import Release
 from components.records import Cluster
 from testbed import addressing, commands, keys, naming, placement, releases
@@ -83,26 +83,21 @@ class Client(pulumi.ComponentResource):
         authority, key = keyring.authority(), keyring.supernode(client.id, client.key)
         executor = keyring.superexec(client.id)
         files = [
-            declare(
-                ConfigMap, f"{name}-ca", metadata=metadata(spec, "ca", inside), data={"ca.crt": authority}, opts=child
-            ),
-            declare(
-                Secret,
+            ConfigMap(f"{name}-ca", metadata=metadata(spec, "ca", inside), data={"ca.crt": authority}, opts=child),
+            Secret(
                 f"{name}-superexec",
                 metadata=metadata(spec, "superexec", inside),
                 data=secret_data({"secret": executor}),
                 opts=child,
             ),
-            declare(
-                Secret,
+            Secret(
                 f"{name}-key",
                 metadata=metadata(spec, "supernode-key", inside),
                 data=secret_data({"id": key.private}),
                 opts=child,
             ),
         ]
-        declare(
-            StatefulSet,
+        StatefulSet(
             name,
             # Not awaited: a SuperNode is ready only once the run has registered its key, and the run waits for it.
             metadata=metadata(spec, NAME, inside, identity, {"pulumi.com/skipAwait": "true"}),

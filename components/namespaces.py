@@ -8,7 +8,7 @@ import pulumi
 from pulumi_kubernetes.core.v1 import Namespace, ResourceQuota
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
 
-from components.objects import Json, declare, metadata
+from components.objects import Json, metadata
 from components.pods import quantities
 from testbed.spec import Resources, Testbed
 
@@ -49,8 +49,7 @@ class GuardedNamespace(pulumi.ComponentResource):
         super().__init__("kubeflower:index:GuardedNamespace", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
         security = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn", "audit")}
-        made = declare(
-            Namespace,
+        made = Namespace(
             name,
             metadata=metadata(spec, namespace, labels={**security, **labels}, annotations=annotations),
             opts=child,
@@ -60,15 +59,13 @@ class GuardedNamespace(pulumi.ComponentResource):
         for resource, quantity in quantities(room).items():
             hard[f"requests.{resource}"] = quantity
         hard["limits.memory"] = hard["requests.memory"]
-        declare(
-            ResourceQuota,
+        ResourceQuota(
             f"{name}-quota",
             metadata=metadata(spec, "quota", namespace),
             spec={"hard": hard},
             opts=inside,
         )
-        declare(
-            NetworkPolicy,
+        NetworkPolicy(
             f"{name}-default",
             metadata=metadata(spec, "default", namespace),
             spec={"podSelector": {}, **policy},

@@ -7,7 +7,7 @@ import json
 import pulumi
 from pulumi_kubernetes.apiextensions import CustomResource
 
-from components.objects import Json, declare, metadata
+from components.objects import Json, metadata
 from testbed import addressing, naming
 from testbed import contract as c
 from testbed.addressing import Link
@@ -43,8 +43,7 @@ class ServerNetwork(pulumi.ComponentResource):
         super().__init__("kubeflower:index:ServerNetwork", name, None, opts)
         gateway, reserved = str(addressing.server_gateway(spec)), addressing.server_reserved(spec)
         namespaces = [naming.server_namespace(spec.name)]
-        declare(
-            CustomResource,
+        CustomResource(
             name,
             api_version=_KUBE_OVN,
             kind="Subnet",
@@ -85,8 +84,7 @@ class ClientNetwork(pulumi.ComponentResource):
         super().__init__("kubeflower:index:ClientNetwork", name, None, opts)
         labels = {c.LABEL_NETWORK: link.group}
         namespaces = [naming.client_namespace(spec.name, client) for client in clients]
-        vpc = declare(
-            CustomResource,
+        vpc = CustomResource(
             name,
             api_version=_KUBE_OVN,
             kind="Vpc",
@@ -101,8 +99,7 @@ class ClientNetwork(pulumi.ComponentResource):
             namespaces,
             addressing.reserved(spec, link),
         )
-        declare(
-            CustomResource,
+        CustomResource(
             name,
             api_version=_KUBE_OVN,
             kind="Subnet",
@@ -117,8 +114,7 @@ class ClientNetwork(pulumi.ComponentResource):
             "server_socket": "/run/openvswitch/kube-ovn-daemon.sock",
             "provider": naming.provider(spec.name, link.group),
         }
-        declare(
-            CustomResource,
+        CustomResource(
             name,
             api_version="k8s.cni.cncf.io/v1",
             kind="NetworkAttachmentDefinition",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pulumi
 from pulumi_kubernetes.core.v1 import NodePatch
 
-from components.objects import declare
 from testbed import contract as c
 from testbed import naming
 from testbed.spec import Node, Testbed
@@ -21,8 +20,7 @@ class Nodes(pulumi.ComponentResource):
         super().__init__("kubeflower:index:Nodes", name, None, opts)
         for node in spec.nodes:
             host = naming.host(node.name)
-            declare(
-                NodePatch,
+            NodePatch(
                 f"{name}-{host}",
                 metadata={"name": host, "labels": labels(node)},
                 opts=pulumi.ResourceOptions(parent=self),

@@ -6,28 +6,13 @@ are, and they read like the manifests they become.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
-import pulumi
+from typing import Any
 
 from testbed import contract as c
 from testbed.spec import Testbed
 
 # Plain Kubernetes data. The SDK's typed dictionaries know snake_case keys only, hence Any.
 Json = Any
-
-Resource = TypeVar("Resource", bound=pulumi.Resource)
-
-
-def declare(
-    resource: Callable[..., Resource], name: str, /, *, opts: pulumi.ResourceOptions | None = None, **manifest: Json
-) -> Resource:
-    """Declare a resource with the parts of its manifest.
-
-    A type checker that matches a manifest against the SDK's nested unions directly takes gigabytes and minutes.
-    """
-    return resource(name, opts=opts, **manifest)
 
 
 def metadata(

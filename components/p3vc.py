@@ -9,7 +9,7 @@ from pulumi_kubernetes.batch.v1 import Job
 
 from components import pods
 from components.network import nic
-from components.objects import Json, declare, metadata
+from components.objects import Json, metadata
 from components.records import Cluster, Record
 from components.storage import LocalVolume
 from testbed import commands, naming, placement
@@ -66,8 +66,7 @@ class Release(pulumi.ComponentResource):
             for purpose, size in (("raw", spec.storage.raw), ("private", spec.storage.private))
         ]
         job = naming.release_job(release(spec, client).claim)
-        self.job = declare(
-            Job,
+        self.job = Job(
             name,
             metadata=metadata(spec, job, inside, _labels(client), RETRY),
             spec={"backoffLimit": 2, "template": _template(spec, client)},

@@ -41,7 +41,8 @@ class Cluster:
                 return None
             return self.read(namespace, name, container)
 
-        return job.status.apply(read)
+        found: pulumi.Output[Record | None] = job.status.apply(read)
+        return found
 
     def read(self, namespace: str, job: str, container: str) -> Record:
         """Read a record; one with only ``note`` when it cannot be read."""
@@ -69,12 +70,13 @@ class Cluster:
     def _client(self) -> Any:
         from kubernetes import config  # noqa: PLC0415
 
+        loader: Any = config
         text = self._kubeconfig
         if text and text.lstrip().startswith(("{", "apiVersion")):  # as the provider takes it: a file or its content
             import yaml  # noqa: PLC0415
 
-            return config.new_client_from_config_dict(yaml.safe_load(text), context=self._context)  # type: ignore[no-untyped-call]
-        return config.new_client_from_config(text, context=self._context)  # type: ignore[no-untyped-call]
+            return loader.new_client_from_config_dict(yaml.safe_load(text), context=self._context)
+        return loader.new_client_from_config(text, context=self._context)
 
 
 def parse(message: str | None) -> Record:

@@ -12,7 +12,7 @@ from pulumi_kubernetes.core.v1 import ConfigMap
 
 from components import pods
 from components.network import nic
-from components.objects import Json, declare, metadata
+from components.objects import Json, metadata
 from components.p3vc import RETRY
 from components.records import Cluster, Record
 from testbed import addressing, commands, keys, naming, placement, releases
@@ -56,8 +56,7 @@ class Run(pulumi.ComponentResource):
         super().__init__("kubeflower:index:Run", name, None, opts)
         inside, clients = naming.server_namespace(spec.name), placement.clients(spec)
         public = {f"{client.id}.pub": keyring.supernode(client.id, client.key).public for client in clients}
-        authorised = declare(
-            ConfigMap,
+        authorised = ConfigMap(
             f"{name}-keys",
             metadata=metadata(spec, "supernode-keys", inside),
             data=public,
@@ -67,8 +66,7 @@ class Run(pulumi.ComponentResource):
         claims = [releases.release(spec, client).claim for client in clients]
         digest = hashlib.sha256(json.dumps([template, claims], sort_keys=True).encode()).hexdigest()[:12]
         job = f"run-{digest}"
-        made = declare(
-            Job,
+        made = Job(
             name,
             metadata=metadata(spec, job, inside, LABELS, RETRY),
             spec={"backoffLimit": 0, "template": template},  # a failed run is reported, not repeated

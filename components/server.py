@@ -13,7 +13,7 @@ from pulumi_kubernetes.core.v1 import ConfigMap, Secret, Service
 from components import pods
 from components.keys import secret_data
 from components.network import nic
-from components.objects import Json, declare, metadata
+from components.objects import Json, metadata
 from components.storage import LocalVolume
 from testbed import addressing, commands, keys, naming
 from testbed import contract as c
@@ -57,19 +57,15 @@ class Server(pulumi.ComponentResource):
         addresses = [*addressing.server_addresses(spec), IPv4Address("127.0.0.1")]
         tls = keyring.server(addresses, ["localhost", naming.host(spec.server.node)])
         files = [
-            declare(
-                Secret,
+            Secret(
                 f"{name}-tls",
                 metadata=metadata(spec, "superlink-tls", inside),
                 type="kubernetes.io/tls",
                 data=secret_data({"tls.crt": tls.public, "tls.key": tls.private}),
                 opts=child,
             ),
-            declare(
-                ConfigMap, f"{name}-ca", metadata=metadata(spec, "ca", inside), data={"ca.crt": authority}, opts=child
-            ),
-            declare(
-                Secret,
+            ConfigMap(f"{name}-ca", metadata=metadata(spec, "ca", inside), data={"ca.crt": authority}, opts=child),
+            Secret(
                 f"{name}-superexec",
                 metadata=metadata(spec, "superexec", inside),
                 data=secret_data({"secret": keyring.superexec(naming.SERVER)}),
@@ -89,8 +85,7 @@ class Server(pulumi.ComponentResource):
             )
             for purpose in ("state", "results")
         ]
-        workload = declare(
-            StatefulSet,
+        workload = StatefulSet(
             name,
             metadata=metadata(spec, NAME, inside, LABELS),
             spec={
@@ -101,8 +96,7 @@ class Server(pulumi.ComponentResource):
             },
             opts=pulumi.ResourceOptions(parent=self, depends_on=[namespace, *needs, *files, *volumes]),
         )
-        declare(
-            Service,
+        Service(
             name,
             metadata=metadata(spec, NAME, inside),
             spec={

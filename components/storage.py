@@ -6,7 +6,7 @@ import pulumi
 from pulumi_kubernetes.core.v1 import PersistentVolume, PersistentVolumeClaim
 from pulumi_kubernetes.storage.v1 import StorageClass
 
-from components.objects import declare, metadata
+from components.objects import metadata
 from testbed import contract as c
 from testbed import naming
 from testbed.spec import Testbed
@@ -20,8 +20,7 @@ class LocalStorage(pulumi.ComponentResource):
 
     def __init__(self, name: str, spec: Testbed, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("kubeflower:index:LocalStorage", name, None, opts)
-        declare(
-            StorageClass,
+        StorageClass(
             name,
             metadata=metadata(spec, naming.storage_class(spec.name)),
             provisioner="kubernetes.io/no-provisioner",
@@ -67,8 +66,7 @@ class LocalVolume(pulumi.ComponentResource):
         volume, storage = naming.volume(namespace, purpose), naming.storage_class(spec.name)
         capacity, modes = {"storage": f"{size}Gi"}, ["ReadWriteOnce"]
         here = {"key": c.LABEL_HOSTNAME, "operator": "In", "values": [naming.host(node)]}
-        declared = declare(
-            PersistentVolume,
+        declared = PersistentVolume(
             name,
             metadata=metadata(spec, volume),
             spec={
@@ -88,8 +86,7 @@ class LocalVolume(pulumi.ComponentResource):
             },
             opts=pulumi.ResourceOptions(parent=self),
         )
-        declare(
-            PersistentVolumeClaim,
+        PersistentVolumeClaim(
             name,
             metadata=metadata(spec, purpose, namespace),
             spec={

@@ -233,9 +233,8 @@ def test_a_new_client_touches_only_what_is_its_own() -> None:
 
 def test_what_decides_a_run_names_it() -> None:
     def run(**changes: Any) -> str:
-        return next(
-            m["metadata"]["name"] for m in render(spec("lab", **changes)) if m["metadata"]["name"].startswith("run-")
-        )
+        (name,) = [name for _, _, name in map(identity, render(spec("lab", **changes))) if name.startswith("run-")]
+        return name
 
     same = run()
     assert run(storage__raw=3) == same
