@@ -9,4 +9,4 @@ from kubernetes.utils.quantity import parse_quantity
 
 def quantity(text: str) -> Decimal:
     """Return the number a quantity stands for, in its base unit (CPUs, bytes)."""
-    return Decimal(parse_quantity(text))  # type: ignore[no-untyped-call]
+    return Decimal(parse_quantity(text))

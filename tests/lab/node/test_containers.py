@@ -29,12 +29,11 @@ def claim(lab: Lab, name: str, path: str) -> Object:
         **common,
         "capacity": {"storage": "1Gi"},
         "local": {"path": path},
-        "claimRef": {"namespace": lab.namespace, "name": name},
         "nodeAffinity": {"required": {"nodeSelectorTerms": [term]}},
     }
     lab.api.create("/api/v1/persistentvolumes", {"metadata": {"name": f"{lab.namespace}-{name}"}, "spec": volume})
     resources = {"requests": {"storage": "1Gi"}}
-    until_phase(lab, f"/api/v1/persistentvolumes/{lab.namespace}-{name}", "Available")  # else it binds only by resync
+    until_phase(lab, f"/api/v1/persistentvolumes/{lab.namespace}-{name}", "Available")
     spec = {**common, "resources": resources, "volumeName": f"{lab.namespace}-{name}"}
     lab.create("persistentvolumeclaims", {"metadata": {"name": name}, "spec": spec})
     until_phase(lab, f"/api/v1/namespaces/{lab.namespace}/persistentvolumeclaims/{name}", "Bound")

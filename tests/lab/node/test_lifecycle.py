@@ -10,7 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from lab.errors import LabError
 from lab.node.api import ApiError, Object, Unreachable
+from lab.node.cli import exec_argv
+from lab.processes import Process
+from lab.supervisor import State
 from lab.tools import tools
 
 from .harness import IMAGE, RESTRICTED, Lab
@@ -227,6 +231,23 @@ def test_kubectl_logs(lab: Lab) -> None:
     assert last.stdout.splitlines()[0] in ("two", "three")
     followed = subprocess.run([*argv, "-f", "talking"], capture_output=True, text=True, check=True, timeout=20)
     assert followed.stdout == "one\ntwo\nthree\n"
+
+
+def test_exec_from_outside(lab: Lab) -> None:
+    lab.run("shell", "exec sleep 1000")
+    lab.until("shell", lambda p: p["status"]["phase"] == "Running")
+    with pytest.raises(LabError, match="the lab does not run"):
+        exec_argv(lab.paths, lab.namespace, "shell", None, ["id"])
+    (supervisor,) = children(lab.process.pid)
+    process = Process.of(supervisor)
+    assert process is not None
+    State(process.pid, process.started, "").write(lab.paths)
+    argv = exec_argv(lab.paths, lab.namespace, "shell", "main", ["sh", "-c", "id -u; hostname"])
+    assert subprocess.run(argv, check=True, capture_output=True, text=True).stdout == "49999\nshell\n"
+    with pytest.raises(LabError, match="it runs: main"):
+        exec_argv(lab.paths, lab.namespace, "shell", "other", ["id"])
+    with pytest.raises(LabError, match="no pod"):
+        exec_argv(lab.paths, lab.namespace, "nobody", None, ["id"])
 
 
 def test_many_pods_start_together(lab: Lab) -> None:
