@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from testbed.compare import difference
 from testbed.errors import SpecError
 from testbed.manifests import UnreadableError, read
 from testbed.reachability.explain import explain
-from testbed.report import findings, markdown, sarif, structured, text
+from testbed.report import findings, markdown, pull_request, sarif, structured, text
 from testbed.rules.config import PolicyConfig
 from testbed.rules.config import read as read_config
 from testbed.rules.context import Context
@@ -77,6 +78,37 @@ def diff(arguments: argparse.Namespace) -> int:
     return OK
 
 
+def report(arguments: argparse.Namespace) -> int:
+    """Render a pull request's comment on one environment."""
+    config = _config(arguments)
+    base, head = (Context(read([path]), config) for path in (arguments.base, arguments.head))
+    found = findings.find((*head.objects, *head.patches), config)
+    _print(pull_request.comment(arguments.stack, base, head, found))
+    return VIOLATIONS if found.violations else OK
+
+
+def comment(arguments: argparse.Namespace) -> int:
+    """Post a rendered comment to its pull request, or edit the one posted before."""
+    from testbed.comment import CommentError, PullRequest  # noqa: PLC0415 - no other command needs the network
+
+    settings = {name: os.environ.get(name, "") for name in ("GITHUB_API_URL", "GITHUB_REPOSITORY", "GITHUB_TOKEN")}
+    if missing := [name for name, value in settings.items() if not value]:
+        raise UsageError(f"{', '.join(missing)} not set: run this in a GitHub workflow")
+    api, repository, token = settings.values()
+    try:
+        body = Path(arguments.report).read_text(encoding="utf-8")
+        where = PullRequest(api, repository, arguments.number, token).publish(
+            pull_request.marker(arguments.stack), body
+        )
+    except OSError as error:
+        raise UsageError(f"{arguments.report}: {error.strerror}") from None
+    except CommentError as error:
+        sys.stderr.write(f"testbed: {error}\n")
+        return VIOLATIONS
+    _print(where)
+    return OK
+
+
 def _print(report: str) -> None:
     sys.stdout.write(f"{report}\n")
 
@@ -106,6 +138,14 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--format", choices=("text", "md"), default="text")
     one.add_argument("base", metavar="BASE", help="manifest file or folder")
     one.add_argument("head", metavar="HEAD", help="manifest file or folder")
+    one = command("report", report)
+    one.add_argument("--stack", required=True, help="the environment's stack")
+    one.add_argument("base", metavar="BASE", help="manifests of the base branch")
+    one.add_argument("head", metavar="HEAD", help="manifests of the pull request")
+    one = command("comment", comment)
+    one.add_argument("--stack", required=True, help="the environment's stack")
+    one.add_argument("--number", required=True, type=int, help="the pull request's number")
+    one.add_argument("report", metavar="FILE", help="what `testbed report` printed")
     return top
 
 

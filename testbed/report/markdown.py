@@ -8,6 +8,9 @@ from collections.abc import Iterable
 from testbed.budget import show
 from testbed.compare import Difference
 from testbed.report.findings import Findings
+from testbed.rules.violation import Violation
+
+UNFOLDED = 14  # lines
 
 
 def _cell(text: object) -> str:
@@ -21,15 +24,29 @@ def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> list[str]:
     return lines + [f"| {' | '.join(_cell(c) for c in row)} |" for row in rows]
 
 
-def findings(found: Findings) -> str:
-    """Violations, isolation matrix by client, and privacy accounts."""
-    lines = [f"## {len(found.violations)} violations" if found.violations else "## No violation", ""]
-    for v in found.violations:
+def folded(summary: str, lines: list[str]) -> list[str]:
+    """Long lines behind a summary that a click opens; short ones as they are."""
+    if len(lines) <= UNFOLDED:
+        return lines
+    return [f"<details><summary>{summary}</summary>", "", *lines, "", "</details>"]
+
+
+def violations(found: Iterable[Violation]) -> str:
+    """Each violation with its witness and repair."""
+    lines: list[str] = []
+    for v in found:
         lines += [f"- **{v.rule}** `{f'{v.resource} {v.field}'.strip()}`: {_cell(v.message)}"]
         if v.witness:
             lines += ["", "  ```", *(f"  {line}" for line in v.witness), "  ```", ""]
         if v.repair:
             lines.append(f"  Repair: {_cell(v.repair)}")
+    return "\n".join(lines)
+
+
+def findings(found: Findings) -> str:
+    """Violations, isolation matrix by client, and privacy accounts."""
+    lines = [f"## {len(found.violations)} violations" if found.violations else "## No violation", ""]
+    lines += [violations(found.violations)] if found.violations else []
     if found.reachability is not None:
         result = found.reachability
         lines += ["", "### Isolation", "", f"{result.isolated} of {result.total} pairs are isolated.", ""]
@@ -59,5 +76,5 @@ def difference(found: Difference) -> str:
         lines += ["### Epsilon", "", *table(("dataset", "base", "head", "change"), changes), ""]
     if found.nics_added or found.nics_removed:
         nics = [("added", *n) for n in found.nics_added] + [("removed", *n) for n in found.nics_removed]
-        lines += ["### Networks", "", *table(("", "pod", "subnet"), nics), ""]
+        lines += ["### Networks", "", *folded(f"{len(nics)} NICs", table(("", "pod", "subnet"), nics)), ""]
     return "\n".join(lines).rstrip()

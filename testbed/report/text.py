@@ -72,8 +72,7 @@ def difference(found: Difference) -> str:
         return "no difference"
     lines = []
     for sign, paths in (("+", found.paths_added), ("-", found.paths_removed)):
-        for source, target, verdict, via in paths:
-            lines.append(f"{sign} path {source} -> {target}: {verdict}{f' ({via})' if via else ''}")
+        lines += [f"{sign} path {s} -> {t}: {verdict}{f' ({via})' if via else ''}" for s, t, verdict, via in paths]
     for dataset, base, head in found.epsilon:
         sign = "+" if head > base else ""
         lines.append(f"~ epsilon of {dataset}: {show(base)} -> {show(head)} ({sign}{show(head - base)})")
