@@ -64,6 +64,7 @@ class Narrator:
     def finish(self, code: int) -> None:
         """Take the exit code; a failure without an event keeps the command's own words."""
         self.code = code
+        self.problems = [p for p in self.problems if p not in ("preview failed", "update failed")] or self.problems
         if code and not self.problems:
             self.problems.append(self.raw.rpartition("Diagnostics:")[2].strip()[-4000:])
 
@@ -104,7 +105,7 @@ class Narrator:
         severity, text = event["severity"], event["message"].strip()
         if not text or AMBIENT in text or severity == "debug":
             return
-        if event.get("urn") in self._since and severity == "info":
+        if event.get("urn") in self._since and severity.startswith("info"):
             self._status[event["urn"]] = text  # what it waits for; said when it takes long
             return
         subject = f"{_name(event['urn'])}: " if event.get("urn") and ":Stack::" not in event["urn"] else ""
@@ -112,7 +113,7 @@ class Narrator:
             self._problem(subject + text)
         elif severity in ("warning", "info", "info#err") and subject + text not in self._told:
             self._told.add(subject + text)
-            self._say(f"{'warning: ' if severity == 'warning' else ''}{subject}{text}")
+            self._say(f"{'warning: ' if severity == 'warning' else ''}{subject}{text.splitlines()[0]}")
 
     def _judged(self, event: dict[str, Any]) -> None:
         text = f"policy {event['policyName']} ({event['enforcementLevel']}): {event['message'].strip()}"

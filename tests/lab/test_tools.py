@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab import tools
+from lab.errors import LabError
+
+
+@pytest.fixture
+def empty_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Nothing installed, nothing built."""
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    monkeypatch.setenv("KUBEFLOWER_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)
+    tools.tool.cache_clear()
+    yield tmp_path
+    tools.tool.cache_clear()
+
+
+def _program(folder: Path, name: str, says: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    path.write_text(f"#!/bin/sh\necho '{says}'\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "expected"),
+    [
+        ("etcd", "etcd Version: 3.6.16\nGit SHA: x", True),
+        ("etcd", "etcd Version: 3.4.23", False),
+        ("kube-apiserver", "Kubernetes v1.34.4", True),
+        ("kube-apiserver", "Kubernetes v1.34.0-rc.1", True),
+        ("kube-apiserver", "Kubernetes v1.33.9", False),
+        ("kube-apiserver", "Kubernetes v1.35.0", False),
+        ("kube-apiserver", "Kubernetes v0.0.0-master+$Format:%H$", False),
+        ("kubectl", "Client Version: v1.32.4-dispatcher\nKustomize Version: v5.5.0", False),
+        ("pulumi", "v3.259.0", True),
+        ("pulumi", "v3.260.0", False),
+        ("pulumi", "no version at all", False),
+    ],
+)
+def test_only_a_fitting_version_stands_in_for_the_pinned_one(name: str, text: str, expected: bool) -> None:
+    assert tools.fits(tools.TOOLS[name], text) is expected
+
+
+def test_a_fitting_program_on_path_is_used(empty_path: Path) -> None:
+    there = _program(empty_path / "bin", "etcd", "etcd Version: 3.5.21")
+    assert tools.tool("etcd") == there
+
+
+def test_kubebuilder_assets_come_before_path(empty_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _program(empty_path / "bin", "etcd", "etcd Version: 3.5.21")
+    assets = _program(empty_path / "assets", "etcd", "etcd Version: 3.6.4")
+    monkeypatch.setenv("KUBEBUILDER_ASSETS", str(assets.parent))
+    assert tools.tool("etcd") == assets
+
+
+def test_an_unfitting_program_is_passed_over_for_the_pinned_build(empty_path: Path) -> None:
+    _program(empty_path / "bin", "kubectl", "Client Version: v1.32.4")
+    target = tools.built(tools.TOOLS["kubectl"])
+    _program(target.parent, target.name, "Client Version: v1.34.4")
+    assert tools.tool("kubectl") == target
+    assert target.is_relative_to(empty_path / "cache")
+
+
+def test_without_go_the_message_says_what_to_install(empty_path: Path) -> None:
+    with pytest.raises(LabError, match="etcd has to be built and there is no `go`"):
+        tools.tool("etcd")
+
+
+def test_a_failed_build_leaves_nothing_and_shows_the_compilers_words(empty_path: Path) -> None:
+    go = _program(empty_path / "bin", "go", "")
+    go.write_text("#!/bin/sh\necho 'cannot find module' >&2\nexit 1\n")
+    with pytest.raises(LabError, match="building etcd failed:\ncannot find module"):
+        tools.tool("etcd")
+    assert list(tools.built(tools.TOOLS["etcd"]).parent.iterdir()) == []
+
+
+def test_every_tool_is_a_tool_of_its_module() -> None:
+    for tool in tools.TOOLS.values():
+        assert tool.package in (tools.MODULES / tool.module / "go.mod").read_text(), tool.name
+        assert (tools.MODULES / tool.module / "go.sum").stat().st_size > 0
+
+
+def test_the_engine_is_the_one_the_sdk_belongs_to() -> None:
+    from importlib.metadata import version
+
+    assert version("pulumi") == tools.PULUMI
+    assert f"github.com/pulumi/pulumi/pkg/v3 v{tools.PULUMI}" in (tools.MODULES / "pulumi" / "go.mod").read_text()
