@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 
 from p3vc import datasets, mechanisms
+from p3vc.account import Terms
 from p3vc.dataset import batch_records
 from p3vc.formats import open_source
 from p3vc.keystream import Keystream
-from p3vc.ledger import Terms
 from p3vc.mechanisms import paper_recipe
 from p3vc.pipeline import cores
-from p3vc.release import Declared, Request, register, release
+from p3vc.register import Declared, register
+from p3vc.release import release
+from p3vc.request import Request
 from p3vc.sensitivity import Domain
 
 _SHAPE, _BLOCK, _NEIGHBOURHOOD, _EPSILON = (3, 32, 32), 8, 16, Decimal("0.7")

@@ -36,6 +36,8 @@ class Chain:
         self._read()
 
     def _read(self) -> None:
+        anchor = self.path.with_suffix(".head")
+        known = anchor.read_text().strip() if anchor.exists() else None  # read first: a writer moves it last
         data = self.path.read_bytes() if self.path.exists() else b""
         hashes = [GENESIS]
         for number, line in enumerate(data.splitlines(keepends=True)):
@@ -55,9 +57,8 @@ class Chain:
             hashes.append(hashlib.sha256(line).hexdigest())
             self._length += len(line)
         self.head = hashes[-1]
-        anchor = self.path.with_suffix(".head")
-        if anchor.exists():
-            length, _, digest = anchor.read_text().strip().partition(" ")
+        if known is not None:
+            length, _, digest = known.partition(" ")
             if not length.isdigit() or int(length) >= len(hashes) or hashes[int(length)] != digest:
                 raise BadInputError(
                     f"{self.path}: holds {len(self.entries)} lines that do not lead to its head {anchor.name} (line "

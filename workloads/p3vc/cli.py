@@ -5,17 +5,19 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import signal
 import sys
 from collections.abc import Callable, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from p3vc import arguments
 from p3vc.errors import BadInputError, P3VCError
 
 if TYPE_CHECKING:
     from p3vc.partition import Partition
-    from p3vc.release import Request
+    from p3vc.request import Request
 
 _TERMINATION_BYTES = 4096
 _EPILOG = """exit codes: 0 done; 2 bad input; 3 refused: the privacy terms of the dataset do not allow it"""
@@ -24,6 +26,7 @@ _EPILOG = """exit codes: 0 done; 2 bad input; 3 refused: the privacy terms of th
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     args = _parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, _interrupt)  # so that a stopped pod leaves no partial file
     try:
         record, summary = args.run(args)
     except P3VCError as error:
@@ -37,6 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     _terminate(args, record)
     print(json.dumps(record, indent=2, sort_keys=True) if args.json else summary)  # noqa: T201
     return 0
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _fail(args: argparse.Namespace, message: str, code: int) -> int:
@@ -58,8 +65,8 @@ def _terminate(args: argparse.Namespace, record: dict[str, Any]) -> None:
 
 
 def _register(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    from p3vc.ledger import Terms, plain  # noqa: PLC0415
-    from p3vc.release import Declared, register  # noqa: PLC0415
+    from p3vc.account import Terms, plain  # noqa: PLC0415
+    from p3vc.register import Declared, register  # noqa: PLC0415
 
     if args.composition != "basic" and args.delta is None:
         raise BadInputError(f"--composition {args.composition} needs --delta, well below 1/records; for example 1e-5")
@@ -89,7 +96,7 @@ def _partition(args: argparse.Namespace) -> Partition | None:
 
 
 def _request(args: argparse.Namespace) -> Request:
-    from p3vc.release import Request  # noqa: PLC0415
+    from p3vc.request import Request  # noqa: PLC0415
 
     if (args.labels == "private") != (args.label_epsilon is not None):
         raise BadInputError(
@@ -146,7 +153,8 @@ def _estimate(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
 
 
 def _cancel(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    from p3vc.ledger import Ledger, plain  # noqa: PLC0415
+    from p3vc.account import plain  # noqa: PLC0415
+    from p3vc.ledger import Ledger  # noqa: PLC0415
 
     account = Ledger(args.ledger).cancel(args.claim)
     left = plain(account.remaining)
@@ -181,91 +189,30 @@ def _bench(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     return record, bench_text(record)
 
 
-def _positive(text: str) -> Decimal:
-    try:
-        value = Decimal(text)
-    except InvalidOperation:
-        value = Decimal("NaN")
-    if not (value.is_finite() and 0 < value <= 1000) or value != round(value, 12):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a decimal above 0 and at most 1000, with at most 12 places")
-    return value
-
-
-def _delta(text: str) -> Decimal:
-    try:
-        value = Decimal(text)
-    except InvalidOperation:
-        value = Decimal("NaN")
-    if not (value.is_finite() and Decimal("1e-30") <= value < 1):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a decimal from 1e-30 to below 1")
-    return value
-
-
-def _whole(low: int, high: int) -> Callable[[str], int]:
-    def parse(text: str) -> int:
-        if not (text.isascii() and text.isdigit() and low <= int(text) <= high):
-            raise argparse.ArgumentTypeError(f"{text!r} is not an integer from {low} to {high}")
-        return int(text)
-
-    return parse
-
-
-def _alpha(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 1e-3 <= value <= 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0.001 to 1e6")
-    return value
-
-
-def _shape(text: str) -> tuple[int, int, int]:
-    parts = text.lower().split("x")
-    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and 0 < int(part) <= 2**15 for part in parts):
-        raise argparse.ArgumentTypeError(f"{text!r} is not CxHxW, such as 3x32x32")
-    return int(parts[0]), int(parts[1]), int(parts[2])
-
-
-def _range(text: str) -> tuple[int, int]:
-    low, _, high = text.partition(":")
-    if not (low.isdigit() and high.isdigit() and 0 <= int(low) < int(high) <= 255):
-        raise argparse.ArgumentTypeError(f"{text!r} is not LOW:HIGH within 0:255")
-    return int(low), int(high)
-
-
-def _part(text: str) -> tuple[int, int]:
-    index, _, count = text.partition("/")
-    if not (index.isdigit() and count.isdigit() and int(index) < int(count) <= 10_000):
-        raise argparse.ArgumentTypeError(f"{text!r} is not INDEX/COUNT with an index from 0, such as 0/10")
-    return int(index), int(count)
-
-
-def _claim(text: str) -> str:
-    if not (0 < len(text) <= 200 and text.isprintable()):
-        raise argparse.ArgumentTypeError("a claim id has 1 to 200 printable characters")
-    return text
-
-
 def _source_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--data", type=Path, required=True, help="raw dataset: a file or a folder")
     command.add_argument("--format", choices=("auto", "npz", "cifar10", "folder"), default="auto")
-    command.add_argument("--workers", type=_whole(1, 1024), help="threads; all cores given to the process by default")
+    command.add_argument(
+        "--workers", type=arguments.whole(1, 1024), help="threads; all cores given to the process by default"
+    )
 
 
 def _request_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--epsilon", type=_positive, required=True, help="of the images")
+    command.add_argument("--epsilon", type=arguments.positive, required=True, help="of the images")
     command.add_argument("--mechanism", choices=("laplace", "exponential", "paper"), default="laplace")
-    command.add_argument("--block", type=_whole(1, 2**15), default=8, help="pixelisation block side, pixels")
+    command.add_argument("--block", type=arguments.whole(1, 2**15), default=8, help="pixelisation block side, pixels")
     command.add_argument(
-        "--neighbourhood", type=_whole(1, 2**30), default=16, help="pixels in which neighbouring images may differ"
+        "--neighbourhood",
+        type=arguments.whole(1, 2**30),
+        default=16,
+        help="pixels in which neighbouring images may differ",
     )
     command.add_argument("--labels", choices=("public", "private"), default="public")
-    command.add_argument("--label-epsilon", type=_positive, help="of private labels")
-    command.add_argument("--partition", type=_part, metavar="I/N", help="release part I (from 0) of N")
+    command.add_argument("--label-epsilon", type=arguments.positive, help="of private labels")
+    command.add_argument("--partition", type=arguments.part, metavar="I/N", help="release part I (from 0) of N")
     command.add_argument("--partitioner", choices=("iid", "dirichlet"), default="iid")
-    command.add_argument("--alpha", type=_alpha, default=0.5, help="Dirichlet concentration")
-    command.add_argument("--seed", type=_whole(0, 2**63 - 1), default=0, help="of the partition; public")
+    command.add_argument("--alpha", type=arguments.alpha, default=0.5, help="Dirichlet concentration")
+    command.add_argument("--seed", type=arguments.whole(0, 2**63 - 1), default=0, help="of the partition; public")
     command.add_argument(
         "--disjoint", metavar="TEXT", help="assertion that no person has records in two parts; recorded"
     )
@@ -277,7 +224,7 @@ def _request_options(command: argparse.ArgumentParser) -> None:
 def _inspecting(add: Callable[..., argparse.ArgumentParser]) -> None:
     verify = add("verify", _verify, "check that a folder holds a complete release")
     verify.add_argument("--release", type=Path, required=True)
-    verify.add_argument("--claim", type=_claim, help="the claim it must be of")
+    verify.add_argument("--claim", type=arguments.claim, help="the claim it must be of")
 
     ledger = add("ledger", _ledger, "show what was spent")
     ledger.add_argument("--ledger", type=Path, required=True)
@@ -291,23 +238,23 @@ def _inspecting(add: Callable[..., argparse.ArgumentParser]) -> None:
 
     cancel = add("cancel", _cancel, "give back a claim that was reserved and never committed")
     cancel.add_argument("--ledger", type=Path, required=True)
-    cancel.add_argument("--claim", type=_claim, required=True)
+    cancel.add_argument("--claim", type=arguments.claim, required=True)
 
     audit = add("audit", _audit, "measure a lower bound on a mechanism's epsilon")
     audit.add_argument("--mechanism", choices=("laplace", "exponential", "labels", "paper"), required=True)
-    audit.add_argument("--epsilon", type=_positive, default=Decimal("0.7"))
-    audit.add_argument("--trials", type=_whole(1000, 10**8), default=200_000)
-    audit.add_argument("--seed", type=_whole(0, 2**63 - 1), default=0)
+    audit.add_argument("--epsilon", type=arguments.positive, default=Decimal("0.7"))
+    audit.add_argument("--trials", type=arguments.whole(1000, 10**8), default=200_000)
+    audit.add_argument("--seed", type=arguments.whole(0, 2**63 - 1), default=0)
 
     dataset = add("dataset", _dataset, "write a dataset to try the tool on")
     dataset.add_argument("name", choices=("digits", "synthetic"))
     dataset.add_argument("--out", type=Path, required=True)
-    dataset.add_argument("--count", type=_whole(1, 10**9), default=50_000)
-    dataset.add_argument("--shape", type=_shape, default=(3, 32, 32))
-    dataset.add_argument("--seed", type=_whole(0, 2**63 - 1), default=0)
+    dataset.add_argument("--count", type=arguments.whole(1, 10**9), default=50_000)
+    dataset.add_argument("--shape", type=arguments.shape, default=(3, 32, 32))
+    dataset.add_argument("--seed", type=arguments.whole(0, 2**63 - 1), default=0)
 
     bench = add("bench", _bench, "compare speeds on the same images")
-    bench.add_argument("--count", type=_whole(1000, 10**7), default=50_000)
+    bench.add_argument("--count", type=arguments.whole(1000, 10**7), default=50_000)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -325,23 +272,25 @@ def _parser() -> argparse.ArgumentParser:
     register = add("register", _register, "fix a dataset's budget and invariants, once")
     _source_options(register)
     register.add_argument("--ledger", type=Path, required=True, help="folder of the ledger, beside the raw data")
-    register.add_argument("--budget", type=_positive, required=True, help="epsilon of the dataset for ever")
+    register.add_argument("--budget", type=arguments.positive, required=True, help="epsilon of the dataset for ever")
     register.add_argument("--composition", choices=("basic", "advanced", "zcdp"), default="basic")
-    register.add_argument("--delta", type=_delta)
+    register.add_argument("--delta", type=arguments.delta)
     register.add_argument("--on-violation", choices=("refuse", "drop"), default="refuse")
-    register.add_argument("--shape", type=_shape, metavar="CxHxW", help="declared; the data's own when absent")
-    register.add_argument("--range", type=_range, metavar="LOW:HIGH", default=(0, 255), help="declared grey levels")
+    register.add_argument("--shape", type=arguments.shape, metavar="CxHxW", help="declared; the data's own when absent")
     register.add_argument(
-        "--classes", type=_whole(1, 2**16), help="declared label set 0..K-1; the data's own when absent"
+        "--range", type=arguments.range_of, metavar="LOW:HIGH", default=(0, 255), help="declared grey levels"
     )
-    register.add_argument("--records", type=_whole(1, 2**40), help="declared record count")
+    register.add_argument(
+        "--classes", type=arguments.whole(1, 2**16), help="declared label set 0..K-1; the data's own when absent"
+    )
+    register.add_argument("--records", type=arguments.whole(1, 2**40), help="declared record count")
     register.add_argument("--termination-log", type=Path)
 
     release = add("release", _release, "write a private copy of a dataset and charge for it")
     _source_options(release)
     release.add_argument("--out", type=Path, required=True, help="folder of the private copy")
     release.add_argument("--ledger", type=Path, required=True)
-    release.add_argument("--claim", type=_claim, required=True, help="id; the same claim is charged once")
+    release.add_argument("--claim", type=arguments.claim, required=True, help="id; the same claim is charged once")
     _request_options(release)
     release.add_argument("--termination-log", type=Path)
 

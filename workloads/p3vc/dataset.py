@@ -1,4 +1,4 @@
-"""A dataset's identity: the digest of its content, however it is packed, named or mounted.
+"""The digest of a dataset's content, however it is packed, named or mounted.
 
 The ledger is keyed on it, so copying, renaming or re-compressing a dataset resets no budget. It digests the records
 in order: a dataset with a record changed is another dataset, and its owner's registration of it is a new decision.
@@ -42,6 +42,6 @@ class DatasetDigest:
         """Take the next batch's leaf."""
         self._state.update(digest)
 
-    def result(self) -> str:
-        """Return ``sha256:…``."""
-        return "sha256:" + self._state.hexdigest()
+    def result(self) -> bytes:
+        """Return the digest. It is a function of the raw data alone, so only its keyed form leaves the process."""
+        return self._state.digest()

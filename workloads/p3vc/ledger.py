@@ -1,5 +1,9 @@
 """The privacy ledger of a folder: one hash-chained file per dataset digest, kept beside the raw data.
 
+A dataset is named by the HMAC of its content digest under the ledger's own random key. Manifests and termination
+messages carry that name, and a plain digest there would be an exact answer about the raw data, outside any DP claim:
+who knows all records but one could test guesses of the last.
+
 Life of a claim: ``reserve`` (admitted under the registered rule; counts from here on) → the claim's secret seed is
 stored → ``commit`` (names the seed's SHA-256) → the data is read and released → ``complete`` (names the manifest's
 digest) → the seed is destroyed. ``cancel`` gives a reservation back, and only a reservation: from ``commit`` on the
@@ -15,122 +19,20 @@ deletion; it never leaves the folder that holds the raw data's ledger, mode 0600
 from __future__ import annotations
 
 import hashlib
+import hmac
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from p3vc.accountant import INFINITE, Charge, spent
+from p3vc.account import Account, Terms, plain
+from p3vc.accountant import INFINITE, Charge
 from p3vc.chain import Chain, locked, replace, sync_folder
 from p3vc.errors import BadInputError, RefusedError
 from p3vc.invariants import Invariants
 
-UNBOUNDED = "unbounded"
-
-
-def plain(value: Decimal) -> str:
-    """Write a decimal without exponent or trailing zeros."""
-    return format(value.normalize(), "f") if value.is_finite() else UNBOUNDED
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What the data owner allows: fixed once, at registration."""
-
-    budget: Decimal
-    composition: str
-    delta: Decimal | None
-    on_violation: str
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the form that the ledger holds."""
-        return {
-            "budget": plain(self.budget),
-            "composition": self.composition,
-            "delta": None if self.delta is None else str(self.delta),
-            "on_violation": self.on_violation,
-        }
-
-    @staticmethod
-    def from_json(value: dict[str, Any]) -> Terms:
-        """Read what ``as_json`` wrote."""
-        delta = None if value["delta"] is None else Decimal(value["delta"])
-        return Terms(Decimal(value["budget"]), value["composition"], delta, value["on_violation"])
-
-
-@dataclass
-class Claim:
-    """Where a claim stands: ``reserved``, ``committed`` or ``complete``."""
-
-    parameters: dict[str, Any]
-    charge: Charge
-    status: str = "reserved"
-    commitment: str | None = None
-    manifest: str | None = None
-
-
-@dataclass
-class Account:
-    """One dataset's ledger, replayed from its chain."""
-
-    chain: Chain
-    dataset: str = ""
-    terms: Terms = field(default_factory=lambda: Terms(Decimal(0), "basic", None, "refuse"))
-    invariants: Invariants = field(default_factory=lambda: Invariants(0, (0, 0, 0), 0))
-    violations: dict[str, int] = field(default_factory=dict)
-    fingerprints: set[str] = field(default_factory=set)
-    claims: dict[str, Claim] = field(default_factory=dict)
-
-    @property
-    def charges(self) -> list[Charge]:
-        """Everything reserved, committed or complete."""
-        return [claim.charge for claim in self.claims.values()]
-
-    @property
-    def spent(self) -> Decimal:
-        """Epsilon spent under the registered rule."""
-        return self.after()
-
-    @property
-    def remaining(self) -> Decimal:
-        """What is left of the budget."""
-        return max(Decimal(0), self.terms.budget - self.spent)
-
-    def after(self, *charges: Charge) -> Decimal:
-        """Return what would be spent after further charges."""
-        return spent([*self.charges, *charges], self.terms.composition, self.terms.delta)
-
-    def apply(self, entry: dict[str, Any]) -> None:
-        """Replay one entry."""
-        kind, name = entry["type"], entry.get("claim", "")
-        if kind == "register":
-            self.dataset, self.terms = entry["dataset"], Terms.from_json(entry["terms"])
-            self.invariants, self.violations = Invariants.from_json(entry["invariants"]), entry["violations"]
-        elif kind == "reserve":
-            epsilon = INFINITE if entry["epsilon"] == UNBOUNDED else Decimal(entry["epsilon"])
-            family = entry["parallel"] or {"family": None, "part": None}
-            self.claims[name] = Claim(entry["parameters"], Charge(epsilon, family["family"], family["part"]))
-        elif kind == "commit":
-            self.claims[name].status, self.claims[name].commitment = "committed", entry["seed_sha256"]
-        elif kind == "complete":
-            self.claims[name].status, self.claims[name].manifest = "complete", entry["manifest"]
-        elif kind == "cancel":
-            del self.claims[name]
-        elif kind != "seen":
-            raise BadInputError(
-                f"{self.chain.path}: entry of unknown type {kind!r}: written by a newer p3vc; use that one"
-            )
-        if "fingerprint" in entry:
-            self.fingerprints.add(entry["fingerprint"])
-
-    def append(self, entry: dict[str, Any]) -> None:
-        """Write an entry durably, then replay it."""
-        self.chain.append({**entry, "time": datetime.now(UTC).isoformat(timespec="seconds")})
-        self.apply(entry)
+_PREFIX = "hmac-sha256:"
 
 
 class Ledger:
@@ -142,6 +44,21 @@ class Ledger:
         if not folder.is_dir():
             raise BadInputError(f"--ledger {folder}: no ledger there; register the dataset first with p3vc register")
         self.folder = folder
+
+    def identify(self, content: bytes) -> str:
+        """Return the name of a dataset in this ledger: its content digest, keyed.
+
+        Raises:
+            BadInputError: the ledger has accounts and has lost its key.
+        """
+        path = self.folder / "key"
+        if not path.exists():
+            with self._locked():
+                if any(self.folder.glob("*.jsonl")):
+                    raise BadInputError(f"{path}: the ledger has lost its key; restore it from a backup")
+                if not path.exists():
+                    replace(path, os.urandom(32), 0o600)
+        return _PREFIX + hmac.digest(path.read_bytes(), content, "sha256").hex()
 
     def accounts(self) -> dict[str, Account]:
         """Replay every account, by dataset digest.
@@ -178,7 +95,7 @@ class Ledger:
         with self._locked():
             account = self.accounts().get(dataset)
             if account is None:
-                account = Account(Chain(self.folder / f"{dataset.removeprefix('sha256:')}.jsonl"))
+                account = Account(Chain(self.folder / f"{dataset.removeprefix(_PREFIX)}.jsonl"))
                 account.append(
                     {
                         "type": "register",

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from p3vc import mechanisms
+from p3vc.account import Account, plain
 from p3vc.accountant import tightest
 from p3vc.errors import BadInputError
 from p3vc.expected import expected_error
-from p3vc.ledger import Account, Ledger, plain
-from p3vc.release import Request, recognise
+from p3vc.ledger import Ledger
+from p3vc.register import recognise
+from p3vc.request import Request
 
 
 def ledger_report(folder: Path, dataset: str | None) -> dict[str, Any]:

@@ -1,0 +1,76 @@
+"""The manifest of a release, and the short record of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from p3vc import mechanisms
+from p3vc.account import Account, plain
+from p3vc.expected import expected_error
+from p3vc.invariants import Violations
+from p3vc.keystream import NAME as KEYSTREAM
+from p3vc.request import Request
+from p3vc.sensitivity import Relation
+
+
+def manifest(
+    request: Request, mechanism: mechanisms.Mechanism, account: Account, violations: Violations, count: int
+) -> dict[str, Any]:
+    """Describe a release: what it protects, how, at what cost, and what stays public.
+
+    Nothing in it depends on the raw data but through the released arrays and the public invariants.
+    """
+    private_labels = request.label_epsilon is not None
+    paper = not mechanism.private
+    return {
+        "format": 1,
+        "claim": request.claim,
+        "parameters": account.claims[request.claim].parameters,
+        "statement": _statement(request, mechanism),
+        "unit_of_privacy": "one record",
+        "relation": None if paper else Relation(request.neighbourhood).describe(private_labels=private_labels),
+        "mechanism": mechanism.name,
+        "sensitivity": None if paper else str(mechanism.sensitivity),
+        "sensitivity_of": None if paper else "L1 of a record's block sums, grey levels",
+        "scale": str(mechanism.scale),
+        "granularity": "integers" if mechanism.private else "floating point",
+        "noise": f"discrete, exact inversion over {KEYSTREAM}" if mechanism.private else "NumPy PCG64",
+        "seed_sha256": account.claims[request.claim].commitment,
+        "epsilon": plain(request.total),
+        "epsilon_features": plain(request.epsilon) if mechanism.private else None,
+        "epsilon_labels": None if request.label_epsilon is None else plain(request.label_epsilon),
+        "labels": "k-ary randomised response" if private_labels else "public, outside the claim",
+        "expected_error": None
+        if paper
+        else expected_error(mechanism.name, float(mechanism.scale), request.block, account.invariants.domain),
+        "dataset": account.dataset,
+        "partition": account.claims[request.claim].parameters["partition"],
+        "disjoint": request.disjoint,
+        "public": {"invariants": account.invariants.as_json(), "left_out": violations.as_json(), "released": count},
+        "ledger": {**account.terms.as_json(), "seq": len(account.chain.entries), "head": account.chain.head},
+    }
+
+
+def _statement(request: Request, mechanism: mechanisms.Mechanism) -> str:
+    if not mechanism.private:
+        return "no DP claim: the noise scale is the image's own noised mean, so the likelihood ratio is unbounded"
+    what = "features and label" if request.label_epsilon is not None else "features, given the label"
+    return f"{plain(request.total)}-differential privacy (pure) for one record's {what}"
+
+
+def record(content: dict[str, Any], digest: str, account: Account) -> dict[str, Any]:
+    """Return the record for the termination message (``docs/contract.md``, Records)."""
+    return {
+        "claim": content["claim"],
+        "dataset": account.dataset,
+        "client_records": content["public"]["released"],
+        "mechanism": content["mechanism"],
+        "epsilon": content["epsilon"],
+        "sensitivity": content["sensitivity"],
+        "scale": content["scale"],
+        "composition": account.terms.composition,
+        "budget": plain(account.terms.budget),
+        "spent": plain(account.spent),
+        "remaining": plain(account.remaining),
+        "manifest": f"sha256:{digest}",
+    }

@@ -1,0 +1,137 @@
+"""Kills a release, or a registration, at every system call that changes the disk, and says what was left each time.
+
+Run as a program: each attempt is a fork of this single-threaded process, so hundreds take seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from p3vc import cli
+from p3vc.formats import Npz
+from p3vc.sampler import geometric
+
+CALLS = ["open", "write", "pwrite", "fsync", "ftruncate", "fchmod", "replace", "unlink", "mkdir"]
+DIED = 77
+
+
+class Countdown:
+    """Ends the process at the n-th call: before it takes effect, or half-way through a write."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def arm(self, target: Any, name: str, *, torn: bool) -> None:
+        real = getattr(target, name)
+
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            self.left -= 1
+            if self.left == 0:
+                if torn:
+                    real(args[0], bytes(args[1])[: len(args[1]) // 2], *args[2:])
+                os._exit(DIED)
+            return real(*args, **kwargs)
+
+        setattr(target, name, wrapped)
+
+
+def attempt(folder: Path, argv: list[str], at: int | None) -> int:
+    child = os.fork()
+    if child == 0:
+        os.chdir(folder)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.dup2(os.open("stderr", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
+        if at is not None:
+            countdown = Countdown(at)
+            for name in CALLS:
+                countdown.arm(os, name, torn=name in ("write", "pwrite"))
+            real = Npz.batches
+
+            def watched(self: Npz, size: int) -> Any:
+                Path("was-read").touch()
+                return real(self, size)
+
+            Npz.batches = watched  # type: ignore[method-assign]
+        code = 99
+        try:
+            code = cli.main(argv)
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def ledger(folder: Path) -> dict[str, Any]:
+    from p3vc.ledger import Ledger
+
+    accounts = Ledger(folder / "L").accounts()
+    if not accounts:
+        return {}
+    (account,) = accounts.values()
+    return {"spent": str(account.spent), "claims": {name: claim.status for name, claim in account.claims.items()}}
+
+
+def every_call(work: Path, argv: list[str], prepare: Callable[[Path], None]) -> list[dict[str, Any]]:
+    """Crash at call 1, 2, … until the command completes; after each, record what is left and run it again."""
+    results = []
+    for at in range(1, 1000):
+        folder = work / f"{argv[0]}-{at}"
+        folder.mkdir()
+        prepare(folder)
+        code = attempt(folder, argv, at)
+        partial = folder / "O" / ".images.npy.partial"
+        shown = partial if partial.exists() else folder / "O" / "images.npy"
+        pixels = shown.read_bytes()[128:] if shown.exists() else b""
+        result: dict[str, Any] = {
+            "at": at,
+            "code": code,
+            "read": (folder / "was-read").exists(),
+            "manifest": (folder / "O" / "manifest.json").exists(),
+            "left": ledger(folder) if (folder / "L").exists() else {},
+        }
+        result["verified"] = attempt(folder, ["verify", "--release", "O"], None) if result["manifest"] else None
+        result["again"] = attempt(folder, argv, None)
+        result["error"] = (folder / "stderr").read_text()
+        result["after"] = ledger(folder)
+        if argv[0] == "release":
+            final = (folder / "O" / "images.npy").read_bytes()[128:]
+            result["shown_bytes"] = len(pixels)
+            result["same_noise"] = final.startswith(pixels)
+            result["leftovers"] = sorted(p.name for p in (folder / "O").iterdir() if p.name.endswith(".partial"))
+            result["seeds"] = len(list((folder / "L" / "seeds").iterdir()))
+        results.append(result)
+        shutil.rmtree(folder)
+        if code != DIED:
+            return results
+    raise SystemExit("the command never completed")
+
+
+def main(work: Path) -> None:
+    geometric(Fraction(255 * 9) / Fraction("0.6"))  # the tables are built once and inherited
+    data = work / "data.npz"
+    images = np.random.default_rng(1).integers(0, 256, (24, 1, 300, 300), dtype=np.uint8)  # three batches
+    np.savez(data, images=images, labels=np.arange(24) % 3)
+    register = ["register", "--data", str(data), "--ledger", "L", "--budget", "1", "--workers", "1"]
+    release = ["release", "--data", str(data), "--out", "O", "--ledger", "L", "--claim", "a", "--epsilon", "0.6"]
+    release += ["--block", "100", "--neighbourhood", "9", "--workers", "1"]
+
+    def registered(folder: Path) -> None:
+        assert attempt(folder, register, None) == 0
+
+    found = {
+        "register": every_call(work, register, lambda _: None),
+        "release": every_call(work, release, registered),
+    }
+    print(json.dumps(found))  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

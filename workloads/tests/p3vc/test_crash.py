@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from p3vc import cli
+from tests.p3vc.crash_driver import DIED
+from tests.p3vc.support import Tool
+
+
+@pytest.fixture(scope="module")
+def crashes() -> dict[str, list[dict[str, Any]]]:
+    driver = Path(__file__).with_name("crash_driver.py")
+    memory = Path("/dev/shm")  # noqa: S108 - every attempt syncs files a dozen times
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as work:
+        argv = [sys.executable, str(driver), work]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, list[dict[str, Any]]] = json.loads(done.stdout)
+    return found
+
+
+def test_a_release_killed_at_any_call_never_under_charges_and_never_corrupts(
+    crashes: dict[str, list[dict[str, Any]]],
+) -> None:
+    attempts = crashes["release"]
+    assert len(attempts) > 40
+    assert [a["code"] for a in attempts] == [DIED] * (len(attempts) - 1) + [0]
+    for a in attempts:
+        spent = a["left"]["spent"]
+        assert spent in ("0", "0.6"), a
+        if a["read"] or a["shown_bytes"] or a["manifest"]:  # anything that may have been seen was paid for first
+            assert spent == "0.6", a
+            assert a["left"]["claims"]["a"] in ("committed", "complete"), a
+        if a["manifest"]:
+            assert a["verified"] == 0, a
+        assert a["again"] == 0, a
+        assert a["after"] == {"spent": "0.6", "claims": {"a": "complete"}}, a
+        assert a["same_noise"], a
+        assert (a["leftovers"], a["seeds"]) == ([], 0), a
+    stages = {a["left"]["claims"].get("a") for a in attempts}
+    assert stages == {None, "reserved", "committed", "complete"}
+    assert any(0 < a["shown_bytes"] and not a["manifest"] for a in attempts)
+
+
+def test_a_registration_killed_at_any_call_can_be_run_again(crashes: dict[str, list[dict[str, Any]]]) -> None:
+    attempts = crashes["register"]
+    assert len(attempts) > 10
+    for a in attempts:
+        assert a["again"] == 0, a
+        assert a["after"] == {"spent": "0", "claims": {}}, a
+
+
+def _release(folder: str, claim: str, out: str) -> int:
+    argv = ["release", "--data", f"{folder}/raw.npz", "--out", f"{folder}/{out}", "--ledger", f"{folder}/ledger"]
+    return cli.main([*argv, "--claim", claim, "--epsilon", "0.7", "--block", "4", "--neighbourhood", "2"])
+
+
+def test_jobs_at_once_never_exceed_the_budget(tool: Tool) -> None:
+    tool.register()
+    jobs = [(str(tool.folder), f"c{i}", f"out{i}") for i in range(6)]
+    with get_context("spawn").Pool(3) as pool:
+        codes = pool.starmap(_release, jobs, chunksize=1)
+    assert sorted(codes) == [0, 0, 3, 3, 3, 3]  # 2.0 pays for two of 0.7
+    assert tool.state()["spent"] == "1.4"
+    released = [i for i in range(6) if (tool.folder / f"out{i}" / "manifest.json").exists()]
+    assert [f"c{i}" for i in released] == sorted(tool.state()["claims"])
+
+
+def test_the_same_claim_at_once_is_one_release(tool: Tool) -> None:
+    tool.register()
+    with get_context("spawn").Pool(3) as pool:
+        codes = pool.starmap(_release, [(str(tool.folder), "a", "out")] * 3, chunksize=1)
+    assert codes == [0, 0, 0]
+    assert tool.state()["spent"] == "0.7"
+    assert tool.run("verify", "--release", str(tool.folder / "out"), "--claim", "a")[0] == 0
