@@ -39,6 +39,8 @@ def policy(rule: str, description: str, properties: Mapping[str, Any] | None = N
     """A mandatory stack policy that applies ``rule``.
 
     Args:
+        rule: its name.
+        description: one sentence, shown with every violation.
         properties: JSON schema of its configuration's keys; none: it takes no configuration.
     """
     return StackValidationPolicy(

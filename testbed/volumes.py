@@ -54,7 +54,6 @@ class Use:
     volume: Path_
     mount_path: str
     read_only: bool
-    sub_path: str
 
 
 def _nodes(volume: Object) -> frozenset[str]:
@@ -174,10 +173,8 @@ def uses(pod: Pod, volumes: Volumes) -> Iterator[Use]:
                     claim_read_only = get(pod.owner.body, (*volume_path, "persistentVolumeClaim", "readOnly")) is True
                     if mount.get("subPathExpr") or field == "volumeDevices":
                         storage = Storage(storage.name, storage.path, storage.nodes, "subPathExpr or a block device")
-                    yield Use(
-                        pod, storage, (*container_path, field, index), volume_path, posixpath.normpath(str(mount.get(where))),
-                        mount.get("readOnly") is True or claim_read_only, str(mount.get("subPath") or ""),
-                    )  # fmt: skip
+                    path, seen = (*container_path, field, index), posixpath.normpath(str(mount.get(where)))
+                    yield Use(pod, storage, path, volume_path, seen, mount.get("readOnly") is True or claim_read_only)
 
 
 # Volume sources that hold nothing of another pod.

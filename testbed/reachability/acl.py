@@ -57,6 +57,7 @@ def permitted(rules: tuple[Rule, ...], packets: Region) -> list[Passed]:
 
     Args:
         rules: as :func:`ordered` returns them.
+        packets: what meets them.
     """
     passed: list[Passed] = []
     for rule in rules:

@@ -13,10 +13,11 @@ from testbed.manifests import Object, Path_, mapping, sequence
 from testbed.reachability import space
 from testbed.reachability.acl import Origin, Rule, ordered
 from testbed.reachability.ports import Port
-from testbed.reachability.space import ALL, EMPTY, Interval, Region
+from testbed.reachability.space import ALL, EMPTY, IP4, Interval, Region
 from testbed.selectors import selects
 
-# Kube-OVN pkg/util/const.go: Ingress/EgressAllowPriority 2001, Ingress/EgressDefaultDrop 2000, security groups up to 2300.
+# Kube-OVN pkg/util/const.go: Ingress/EgressAllowPriority 2001, Ingress/EgressDefaultDrop 2000; security groups reach
+# 2300.
 POLICY_DROP, POLICY_ALLOW, GROUP_ALLOW = 2000, 2001, 2300
 Ports = Mapping[str, list[Port]]  # by namespace
 EVERY: tuple[Interval, ...] = (space.V4_ALL, space.V6_ALL)
@@ -65,7 +66,7 @@ def _side(policy: Object, direction: str, certain: bool, ports: Ports, namespace
         may: Region = space.product(addresses, EVERY) if direction == "ingress" else space.product(EVERY, addresses)
         rules.append(Rule(POLICY_ALLOW, True, may, EMPTY, Origin(policy, ("spec", direction, index), "allows")))
     path: Path_ = ("spec", "policyTypes") if "policyTypes" in policy.spec else ("spec",)
-    must = ALL if certain else EMPTY
+    must = IP4 if certain else EMPTY  # Kube-OVN's drop names the subnet's IP version
     rules.append(Rule(POLICY_DROP, False, ALL, must, Origin(policy, path, f"default deny, {direction}")))
     return rules
 
@@ -133,7 +134,5 @@ def attach(ports: list[Port], objects: Iterable[Object], namespaces: Mapping[str
                 ingress += side(policy, "ingress", certain)
             if "egress" in types:
                 egress += side(policy, "egress", certain)
-        if ingress or egress:
-            port = replace(port, ingress=ordered(ingress), egress=ordered(egress))
-        found.append(port)
+        found.append(replace(port, ingress=ordered(ingress), egress=ordered(egress)) if ingress or egress else port)
     return found

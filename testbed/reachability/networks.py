@@ -84,7 +84,6 @@ class Subnet:
     provider: str = "ovn"
     to_port: tuple[Rule, ...] = ()
     from_port: tuple[Rule, ...] = ()
-    gateways: tuple[int, ...] = ()
 
 
 def _acl(obj: Object, index: int, entry: Any) -> Iterator[tuple[str, Rule]]:
@@ -160,15 +159,8 @@ def subnet(obj: Object, join: tuple[Interval, ...]) -> tuple[Subnet, list[Hazard
         if key not in SUBNET_HARMLESS and spec[key] not in (None, False, "", [], {}, 0):
             why = "traffic leaves OVN here, and what is beyond it is not modelled"
             unmodelled(("spec", key), why, f"remove {key}")
-    gateways = []
-    for part in str(spec.get("gateway") or "").split(","):
-        if space.is_address(part.strip()):
-            gateways.append(space.network(part)[0])
-    found = Subnet(
-        obj.name, str(spec.get("vpc") or c.DEFAULT_VPC), cidrs, obj, private, str(spec.get("provider") or "ovn"),
-        ordered(to_port), ordered(from_port), tuple(gateways),
-    )  # fmt: skip
-    return found, hazards
+    vpc, provider = str(spec.get("vpc") or c.DEFAULT_VPC), str(spec.get("provider") or "ovn")
+    return Subnet(obj.name, vpc, cidrs, obj, private, provider, ordered(to_port), ordered(from_port)), hazards
 
 
 def _join(objects: Iterable[Object]) -> tuple[Interval, ...]:

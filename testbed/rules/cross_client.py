@@ -25,7 +25,7 @@ def _reachable(context: Context) -> list[Violation]:
     for index, pair in enumerate(pairs[:SHOWN]):
         edits = repair(context.model.objects, context.config.network.isolation, pair) if index < REPAIRED else ()
         blamed = next(
-            (h.origin for h in pair.path if h.origin and h.origin.obj and not h.origin.path[:1] == ("metadata",)), None
+            (h.origin for h in pair.path if h.origin and h.origin.obj and h.origin.path[:1] != ("metadata",)), None
         )
         if edits and edits[0].op != "create":
             touched = [h.origin for h in pair.path if h.origin and h.origin.obj and h.origin.obj.key == edits[0].key]
@@ -36,7 +36,7 @@ def _reachable(context: Context) -> list[Violation]:
             or "give each client a VPC and a private subnet of its own, and repair the pairs above first"
         )
         message = f"{pair.source.name} reaches {pair.target.name} ({pair.via})"
-        found.append(violation(NAME, obj, path, message, text, witness(pair), edits))
+        found.append(violation(NAME, obj, path, message, text, witness=witness(pair), edits=edits))
     if len(pairs) > SHOWN:
         message = f"{len(pairs) - SHOWN} more pairs are reachable" + (
             "" if context.reachability.complete else ", at least"
@@ -57,7 +57,7 @@ def _flat(context: Context) -> list[Violation]:
                 f"a NIC of client {port.pod.client} is on {port.subnet.name}, the network of every pod that names none"
             )
             text = "put it on the client's own private subnet"
-            found.append(violation(NAME, port.pod.owner, port.origin.path, message, text, (str(port.origin),)))
+            found.append(violation(NAME, port.pod.owner, port.origin.path, message, text, witness=(str(port.origin),)))
     return found
 
 

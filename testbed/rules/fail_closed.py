@@ -150,7 +150,12 @@ def _strangers(context: Context) -> Iterator[Violation]:
         ):
             message = f"a pod of no client is on {port.subnet.name}, a client's network"
             yield violation(
-                NAME, pod.owner, port.origin.path, message, "put it on a network of its own", (str(port.origin),)
+                NAME,
+                pod.owner,
+                port.origin.path,
+                message,
+                "put it on a network of its own",
+                witness=(str(port.origin),),
             )
 
 
@@ -173,7 +178,8 @@ def _unmodelled(context: Context) -> Iterator[Violation]:
                 yield violation(NAME, obj, (), message, "limit its rules to other kinds, or remove it")
             continue
         if labels_of.get(obj.namespace, {}).get(c.LABEL_ROLE):
-            message = f"kind {obj.kind} ({obj.group or 'core'}) is outside the rules and lies in a testbed's namespace: it may create pods there"
+            kind = f"kind {obj.kind} ({obj.group or 'core'})"
+            message = f"{kind} is outside the rules and lies in a testbed's namespace: it may create pods there"
             yield violation(NAME, obj, (), message, "remove it, or move it to a namespace of its own")
             continue
         for path, text in texts(obj.body):

@@ -200,7 +200,7 @@ class _Judge:
                             other.volume,
                             message,
                             "give each its own volume on its own folder",
-                            lines,
+                            witness=lines,
                         )
                     )
 

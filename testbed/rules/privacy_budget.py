@@ -178,7 +178,8 @@ class _Reader:
         self.mechanisms[dataset].add(made.mechanism)
         for other in self.charges:
             if other.store == store and other.dataset != dataset:
-                message = f"the same raw volume is spent from as {other.dataset!r} and as {dataset!r}: a new name does not reset a budget"
+                names = f"{other.dataset!r} and as {dataset!r}"
+                message = f"the same raw volume is spent from as {names}: a new name does not reset a budget"
                 self.report(owner, pod.annotation(c.ANNOTATION_DATASET), message, f"name the dataset {other.dataset}")
             if (other.store, other.claim) == (store, made.claim) and (other.epsilon, other.part) != (
                 charge.epsilon,
@@ -322,9 +323,10 @@ def check(context: Context) -> list[Violation]:
                 f"budget {show(account.budget)}",
             )
             message = f"dataset {account.dataset} would spend epsilon {show(account.epsilon)} of {show(account.budget)}"
-            repair = f"release less: bring the sum down by {show(account.epsilon - account.budget)}, or assert disjoint partitions if it is true"
+            excess = show(account.epsilon - account.budget)
+            repair = f"release less: bring the sum down by {excess}, or assert disjoint partitions if it is true"
             path = owner.annotation(c.ANNOTATION_EPSILON) if owner else ()
-            problems.append(violation(NAME, owner.owner if owner else None, path, message, repair, lines))
+            problems.append(violation(NAME, owner.owner if owner else None, path, message, repair, witness=lines))
     total = sum((a.epsilon for a in found), Decimal(0))
     if len(found) > 1 and total > config.testbed:
         lines = (
@@ -333,6 +335,6 @@ def check(context: Context) -> list[Violation]:
             f"budget {show(config.testbed)}",
         )
         message = f"the testbed would spend epsilon {show(total)} of {show(config.testbed)} over {len(found)} datasets"
-        repair = "release less, or set privacy-budget.testbedBudget in the policy configuration if no person is in two datasets"
-        problems.append(violation(NAME, None, (), message, repair, lines))
+        repair = "release less; or, if no person is in two datasets, set testbedBudget in the policy configuration"
+        problems.append(violation(NAME, None, (), message, repair, witness=lines))
     return problems

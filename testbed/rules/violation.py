@@ -37,6 +37,7 @@ def violation(
     path: Path_,
     message: str,
     repair: str,
+    *,
     witness: tuple[str, ...] = (),
     edits: tuple[Edit, ...] = (),
 ) -> Violation:

@@ -1,0 +1,172 @@
+"""The verdicts against OVN itself: random testbeds in a real northbound database, asked by ovn-trace."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.ovn.model import Northbound
+from lab.ovn.trace import Oracle
+from lab.ovn.translate import northbound
+from testbed.reachability import model, verdicts
+from testbed.reachability.groups import Groups
+from testbed.reachability.verdicts import Result
+
+from .scenarios import Scenario, objects
+
+pytestmark = pytest.mark.fabric
+
+# How long to search, and where to begin: a longer search in another place is two environment variables away.
+SECONDS = float(os.environ.get("KUBEFLOWER_ORACLE_SECONDS", "60"))
+SEED = int(os.environ.get("KUBEFLOWER_ORACLE_SEED", "1"))
+LEAST = 12  # scenarios, however slow the machine
+L4 = ("tcp && tcp.dst == 8080", "udp && udp.dst == 53")
+FORGED = ("100.64.0.9", "192.168.1.1")
+
+
+@pytest.fixture(scope="module")
+def oracle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Oracle]:
+    assert shutil.which("ovn-trace"), "install ovn-central and ovn-host"
+    folder: Path = tmp_path_factory.mktemp("ovn")
+    with Oracle(folder) as running:
+        yield running
+
+
+class Asked:
+    """One configuration in OVN, and questions about its ports."""
+
+    def __init__(self, oracle: Oracle, bodies: list[dict[str, Any]]) -> None:
+        self.oracle, self.configuration = oracle, northbound(bodies)
+        assert not self.configuration.untranslated
+        oracle.load(Northbound())
+        oracle.load(self.configuration)
+
+    def ports(self, pod: str) -> list[str]:
+        namespace, _, name = pod.partition("/")
+        whole = f"{name}.{namespace}"
+        names = [p.name for p in self.configuration.switch_ports]
+        return sorted(n for n in names if n == whole or n.startswith(f"{whole}."))
+
+    def address(self, port: str) -> str:
+        return self.configuration.port(port).addresses[0].split()[1]
+
+    def mac(self, port: str) -> str:
+        return self.configuration.port(port).addresses[0].split()[0]
+
+    def sources(self, port: str, target: str) -> Iterator[str | None]:
+        """The port's own address, and forged ones where nothing stops them."""
+        yield None
+        if not self.configuration.port(port).port_security:
+            near = self.address(target).rsplit(".", 1)[0]
+            yield from (*FORGED, f"{near}.1", f"{near}.14", self.address(target))
+
+    def delivers(self, source: str, target: str) -> str | None:
+        """How OVN brings some packet of one pod to another, None when it brings none of those tried."""
+        for one in self.ports(source):
+            for two in self.ports(target):
+                for forged in self.sources(one, two):
+                    for l4 in L4:
+                        if two in self.oracle.delivered(one, self.address(two), l4, forged):
+                            return "direct" if forged is None else f"forged {forged}"
+                        relayed = self._relayed(one, two, forged, l4)
+                        if relayed:
+                            return f"server {relayed}"
+        return None
+
+    def _relayed(self, one: str, two: str, forged: str | None, l4: str) -> str | None:
+        """Whether the server's NICs let a packet in that is not theirs, and out again."""
+
+        def switch(port: str) -> str:
+            return self.configuration.port(port).switch
+
+        server = self.ports("t-server/superlink")
+        address, sender = self.address(two), forged or self.address(one)
+        for near in (p for p in server if switch(p) == switch(one)):
+            if near not in self.oracle.delivered(one, address, l4, forged, via=self.mac(near)):
+                continue
+            for far in (p for p in server if switch(p) == switch(two)):
+                if two in self.oracle.delivered(far, address, l4, forged=sender):
+                    return f"{near} {far}"
+        return None
+
+
+def judge(bodies: list[dict[str, Any]]) -> Result:
+    return verdicts.decide(model.build(objects(bodies)), Groups({}))
+
+
+def cause(result: Result, pair: verdicts.Pair) -> str:
+    """Which deliberate over-approximation a false alarm is (docs/policies.md)."""
+    if pair.verdict == "unknown":
+        return "outside the model"
+    if any(
+        port.addresses == port.subnet.cidrs for pod in (pair.source, pair.target) for port in result.model.of_pod[pod]
+    ):
+        return "address not pinned"
+    text = " ".join(hop.why for hop in pair.path)
+    if pair.via == "forged-source":
+        return "forged source: only some were tried"
+    if pair.via == "server":
+        return "server forwarding"
+    if "policyRoutes" in text or "staticRoutes" in text:
+        return "route choice"
+    return "rule match: ports, protocols or two-stage egress"
+
+
+def test_ovn_delivers_nothing_that_the_policy_calls_isolated(
+    oracle: Oracle, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seed, start = SEED, time.monotonic()
+    missed: list[str] = []
+    alarms: Counter[str] = Counter()
+    examples: dict[str, str] = {}
+    isolated = reachable = 0
+    while seed - SEED < LEAST or time.monotonic() - start < SECONDS:
+        scenario = Scenario(seed)
+        bodies = scenario.objects()
+        result = judge(bodies)
+        asked = Asked(oracle, bodies)
+        for pair in result.pairs():
+            way = asked.delivers(pair.source.name, pair.target.name)
+            if way:
+                reachable += 1
+                if pair.verdict == "isolated":
+                    missed.append(f"seed {seed} {scenario.notes}: {pair.source.name} -> {pair.target.name} by {way}")
+            else:
+                isolated += 1
+                if pair.verdict != "isolated":
+                    why = cause(result, pair)
+                    alarms[why] += 1
+                    examples.setdefault(
+                        why, f"seed {seed} {pair.source.name} -> {pair.target.name}: {[h.why for h in pair.path]}"
+                    )
+        seed += 1
+    with capsys.disabled():
+        print(
+            f"\nOVN: seeds {SEED} to {seed - 1}, {reachable} pairs delivered, {isolated} not; false alarms {dict(alarms)}"
+        )
+        for why, example in examples.items():
+            print(f"  {why}: {example}")
+    assert not missed, "\n".join(missed)
+    assert reachable > 10, "the scenarios make no mistakes"
+    assert sum(alarms.values()) < 0.02 * isolated, f"{alarms} of {isolated}\n{examples}"
+
+
+def test_the_clean_layout_is_isolated_in_ovn_too(oracle: Oracle) -> None:
+    from tests.lab.ovn import topology
+
+    bodies = [
+        {**o, "apiVersion": "networking.k8s.io/v1"} if o["kind"] == "NetworkPolicy" else o for o in topology.testbed(3)
+    ]
+    result = judge(bodies)
+    assert result.total == 6
+    assert not result.found
+    asked = Asked(oracle, bodies)
+    for pair in result.pairs():
+        assert asked.delivers(pair.source.name, pair.target.name) is None

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from testbed.rules.violation import Violation
+
+from . import worlds
+from .worlds import Body
+
+RULE = "privacy-budget"
+
+
+def job(manifests: list[Body], client: str = "e1") -> Body:
+    return worlds.one(manifests, "Job", "p3vc-", f"lab-client-{client}")
+
+
+def argv(manifests: list[Body], client: str = "e1") -> list[str]:
+    return worlds.template(job(manifests, client))["spec"]["containers"][0]["command"]  # type: ignore[no-any-return]
+
+
+def put(manifests: list[Body], flag: str, value: str | None, client: str = "e1") -> None:
+    words = argv(manifests, client)
+    if flag in words:
+        at = words.index(flag)
+        del words[at : at + 2]
+    if value is not None:
+        words += [flag, value]
+
+
+def found(manifests: list[Body], config: dict[str, Any] | None = None) -> list[Violation]:
+    return [v for v in worlds.violations(manifests, {RULE: config} if config else None) if v.rule == RULE]
+
+
+def without_disjoint(manifests: list[Body]) -> list[Body]:
+    for client in ("e1", "e3", "e4"):
+        put(manifests, "--disjoint", None, client)
+        for key in ("disjoint", "partition"):
+            worlds.notes(job(manifests, client)).pop(f"kubeflower.io/{key}")
+    return manifests
+
+
+def test_clients_of_one_dataset_sum_without_an_assertion() -> None:
+    (violation,) = found(without_disjoint(worlds.bodies()))
+    assert "2.1 of 0.7" in violation.message
+    assert sum(line.startswith("0.7  claim") for line in violation.witness) == 3
+    assert not found(without_disjoint(worlds.bodies()), {"budget": "2.1"}), "the cap itself is allowed"
+    assert found(without_disjoint(worlds.bodies()), {"budget": "2.0999"})
+
+
+def test_the_argv_counts_and_not_the_label() -> None:
+    manifests = worlds.bodies()
+    put(manifests, "--epsilon", "5")
+    messages = [v.message for v in found(manifests)]
+    assert any("epsilon of the argv is 5" in m for m in messages)
+    assert any("5 of 0.7" in m for m in messages)
+
+
+def test_private_labels_cost_too() -> None:
+    manifests = worlds.bodies()
+    put(manifests, "--labels", "private")
+    put(manifests, "--label-epsilon", "0.1")
+    assert any("epsilon of the argv is 0.8" in v.message for v in found(manifests))
+    assert any("independent of the data" in v.message for v in found(manifests)), (
+        "a Dirichlet split looks at the labels"
+    )
+
+
+def test_the_stack_cannot_raise_the_cap() -> None:
+    manifests = worlds.bodies(privacy__budget=7.0, privacy__epsilon=7.0)
+    messages = [v.message for v in found(manifests)]
+    assert any("registers a budget of 7" in m for m in messages)
+    assert any("7 of 0.7" in m for m in messages)
+
+
+def test_what_the_ledger_holds_counts_and_the_same_claim_counts_once() -> None:
+    manifests = worlds.bodies()
+    claim = argv(manifests)[argv(manifests).index("--claim") + 1]
+    assert not found(manifests, {"spent": {"digits": {claim: "0.7"}}})
+    (violation,) = found(manifests, {"spent": {"digits": {"old": "0.1"}}})
+    assert "0.8 of 0.7" in violation.message
+    assert any("old (ledger)" in line for line in violation.witness)
+    part = {"epsilon": "0.7", "part": "dirichlet of 4, alpha 1.0, seed 7:3"}
+    assert not found(manifests, {"spent": {"digits": {"left-client": part}}}), "another part of the same partition"
+
+
+def test_a_second_release_of_one_part_counts_again() -> None:
+    manifests = worlds.bodies()
+    again = worlds.bodies(privacy__release=2)
+    extra = job(again)
+    assert extra["metadata"]["name"] != job(manifests)["metadata"]["name"]
+    assert any("1.4 of 0.7" in v.message for v in found([*manifests, extra]))
+
+
+def test_parallel_pods_of_one_job_are_one_claim() -> None:
+    manifests = worlds.bodies()
+    job(manifests)["spec"] |= {"parallelism": 3, "completions": 9}
+    assert not found(manifests)
+
+
+def test_a_new_name_does_not_reset_a_budget() -> None:
+    manifests = worlds.bodies()
+    extra = job(worlds.bodies(privacy__release=2))
+    worlds.notes(extra)["kubeflower.io/dataset"] = "digits-renamed"
+    messages = [v.message for v in found([*manifests, extra])]
+    assert any("a new name does not reset" in m for m in messages)
+    assert any("1.4 of 0.7 over 2 datasets" in m for m in messages)
+
+
+def test_parts_of_different_partitions_sum() -> None:
+    manifests = worlds.bodies()
+    put(manifests, "--seed", "8")
+    assert any("1.4 of 0.7" in v.message for v in found(manifests))
+
+
+def test_advanced_composition_is_rounded_up() -> None:
+    manifests = without_disjoint(
+        worlds.bodies(privacy__composition="advanced", privacy__delta="1e-5", privacy__budget=20)
+    )
+    settings = {"budget": "20", "composition": "advanced", "delta": "1e-5"}
+    assert not found(manifests, settings)
+    assert {v.message.partition(" budget of")[0] for v in found(manifests, settings | {"budget": "6.553"})} == {
+        "it registers a"
+    }
+    (over,) = [v for v in found(manifests, settings | {"budget": "6.5"}) if "would spend" in v.message]
+    assert "6.5529" in over.message, "sqrt(2 ln(1e5) 3 0.49) + 3 0.49 / 2"
+
+
+def test_a_policy_without_its_delta_refuses() -> None:
+    assert "has no delta" in found(worlds.bodies(), {"composition": "zcdp"})[0].message
+
+
+def test_paper_mode_is_refused() -> None:
+    manifests = worlds.bodies(privacy__mechanism="paper")
+    assert any("paper carries no privacy claim" in v.message for v in found(manifests))
+
+
+def to_cron(manifests: list[Body]) -> None:
+    one = job(manifests)
+    one |= {"kind": "CronJob", "spec": {"schedule": "* * * * *", "jobTemplate": {"spec": one["spec"]}}}
+
+
+def shell(manifests: list[Body]) -> None:
+    argv(manifests)[:] = ["sh", "-c", " ".join(argv(manifests))]
+
+
+def container(manifests: list[Body]) -> Body:
+    return worlds.template(job(manifests))["spec"]["containers"][0]  # type: ignore[no-any-return]
+
+
+UNPROVEN = {
+    "cron": to_cron,
+    "shell": shell,
+    "no command": lambda m: container(m).pop("command"),
+    "variable": lambda m: argv(m).__setitem__(argv(m).index("--epsilon") + 1, "$(EPSILON)"),
+    "unknown flag": lambda m: put(m, "--eps", "9"),
+    "twice": lambda m: argv(m).extend(["--epsilon", "9"]),
+    "not a number": lambda m: put(m, "--epsilon", "NaN"),
+    "negative": lambda m: put(m, "--epsilon", "-1"),
+    "environment": lambda m: container(m)["env"].append({"name": "PYTHONPATH", "value": "/x"}),
+    "envFrom": lambda m: container(m).__setitem__("envFrom", [{"configMapRef": {"name": "x"}}]),
+    "hook": lambda m: container(m).__setitem__("lifecycle", {"postStart": {"exec": {"command": ["p3vc"]}}}),
+    "sidecar": lambda m: worlds.template(job(m))["spec"]["containers"].append({"name": "x", "image": "y"}),
+    "dataset": lambda m: worlds.notes(job(m)).pop("kubeflower.io/dataset"),
+    "claim": lambda m: worlds.notes(job(m)).__setitem__("kubeflower.io/claim", "x"),
+    "mechanism": lambda m: worlds.notes(job(m)).__setitem__("kubeflower.io/mechanism", "exponential"),
+    "assertion": lambda m: worlds.notes(job(m)).__setitem__("kubeflower.io/disjoint", "because I say so"),
+    "part": lambda m: worlds.notes(job(m)).__setitem__("kubeflower.io/partition", "1/4"),
+    "deployment": lambda m: job(m).update(kind="Deployment", apiVersion="apps/v1"),
+    "unlabelled": lambda m: (
+        worlds.template(job(m))["metadata"]["labels"].pop("kubeflower.io/role"),
+        put(m, "--epsilon", "9"),
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", UNPROVEN.values(), ids=UNPROVEN)
+def test_what_cannot_be_read_is_refused(mistake: worlds.Mistake) -> None:
+    manifests = worlds.bodies()
+    mistake(manifests)
+    problems = found(manifests)
+    assert problems
+    assert all(v.repair for v in problems)
