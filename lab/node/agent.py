@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from lab.node import heartbeat, leftovers, logs
+from lab.node import cgroups, heartbeat, leftovers, logs
 from lab.node.api import Api, ApiError, Object, Unreachable
 from lab.node.events import Outbox, Recorder
 from lab.node.network import Network
@@ -42,6 +43,7 @@ class Agent:
         become_subreaper()
         leftovers.remove(self._paths, self._runc)
         self._paths.pods.mkdir(parents=True, exist_ok=True, mode=0o700)
+        cgroups.share(self._paths.cgroup, 1024 * (os.cpu_count() or 1))
         api = Api(self._paths)
         port = serve_logs(self._paths, self.runs)
         nodes = self._nodes(api)

@@ -67,7 +67,7 @@ def config(
                 {"type": "network", "path": f"/run/netns/{netns}"},
             ],
             "cgroupsPath": cgroup,
-            "resources": _resources(container.get("resources", {})),
+            "resources": _resources(container),
             "maskedPaths": [*(f"/proc/{name}" for name in _MASKED), "/sys/firmware"],
             "readonlyPaths": [f"/proc/{name}" for name in _READ_ONLY],
             **_seccomp(security.get("seccompProfile", {})),
@@ -133,10 +133,16 @@ def _bind(mount: Mount) -> Object:
     return {"destination": mount.target, "type": "bind", "source": str(mount.source), "options": options}
 
 
-def _resources(declared: Object) -> Object:
-    limits = declared.get("limits", {})
-    requests = {**limits, **declared.get("requests", {})}
-    cpu: Object = {"shares": max(2, int(quantity(requests.get("cpu", "0")) * 1024))}
+def shares(container: Object) -> int:
+    """The CPU a container asks for, 1024 standing for one; its limit where it asks for none, as the API defaults it."""
+    resources = container.get("resources", {})
+    wanted = {**resources.get("limits", {}), **resources.get("requests", {})}.get("cpu", "0")
+    return min(262144, max(2, int(quantity(wanted) * 1024)))
+
+
+def _resources(container: Object) -> Object:
+    limits = container.get("resources", {}).get("limits", {})
+    cpu: Object = {"shares": shares(container)}
     if "cpu" in limits:
         cpu |= {"period": _PERIOD, "quota": max(1000, math.ceil(quantity(limits["cpu"]) * _PERIOD))}
     memory: Object = {}

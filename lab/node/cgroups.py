@@ -20,6 +20,25 @@ def oom_kills(cgroup: str) -> int:
     return 0
 
 
+def share(cgroup: str, shares: int) -> None:
+    """Make a group with its part of the processors when they are short, 1024 standing for one of them.
+
+    Without it the pods together would weigh as much as any one other process of the machine. What cannot be set (no
+    such controller) is left at the kernel's default.
+    """
+    below = cgroup.lstrip("/")
+    unified = (_ROOT / "cgroup.controllers").exists()
+    group = (_ROOT if unified else _ROOT / "cpu") / below
+    with suppress(OSError):
+        group.mkdir(parents=True, exist_ok=True)
+        if unified:
+            (group.parent / "cgroup.subtree_control").write_text("+cpu")
+            weight = 1 + (shares - 2) * 9999 // 262142  # as runc translates shares
+            (group / "cpu.weight").write_text(str(weight))
+        else:
+            (group / "cpu.shares").write_text(str(shares))
+
+
 def swaps() -> bool:
     """Whether this machine has swap space, by which a container could get around its memory limit."""
     return len(Path("/proc/swaps").read_text().splitlines()) > 1

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from lab.errors import LabError
-from lab.node import cgroups, network
+from lab.node import bundle, cgroups, network
 from lab.node.api import Api, ApiError, Object, Unreachable, timestamp
 from lab.node.container import Container
 from lab.node.environment import Sources
@@ -247,6 +247,7 @@ class Pod:
     def _set_up(self) -> bool:
         """Make network and volumes available, trying until it works; False when the pod ends first."""
         self.changed()
+        cgroups.share(f"{self.paths.cgroup}/pod{self.uid}", sum(map(bundle.shares, self._pod["spec"]["containers"])))
         self.folder.mkdir(parents=True, exist_ok=True)
         metadata = {key: self._pod["metadata"][key] for key in ("namespace", "name")}
         (self.folder / "pod.json").write_text(json.dumps(metadata))  # by which `lab exec` finds it

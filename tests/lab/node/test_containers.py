@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
+from pathlib import Path
 
 import pytest
 
@@ -174,6 +175,17 @@ def test_memory_limit(lab: Lab) -> None:
     ended = lab.finished("greedy")
     assert (ended["exitCode"], ended["reason"]) == (137, "OOMKilled")
     assert "64Mi" in lab.event("greedy", "OOMKilling")
+
+
+def test_processors_are_shared_by_requests(lab: Lab) -> None:
+    lab.run("asking", "exec sleep 1000", container={"resources": {"requests": {"cpu": "500m"}}})
+    pod = lab.until("asking", lambda p: p["status"]["phase"] == "Running")
+    below = f"{lab.paths.cgroup.strip('/')}/pod{pod['metadata']['uid']}"
+    root = Path("/sys/fs/cgroup")
+    shares, weight = root / "cpu" / below / "cpu.shares", root / below / "cpu.weight"
+    assert (shares.read_text() if shares.exists() else weight.read_text()).strip() == (
+        "512" if shares.exists() else "20"
+    )
 
 
 def test_containers_of_a_pod_share_its_loopback(lab: Lab) -> None:
