@@ -85,7 +85,7 @@ def environment(cpu: int = 1000) -> dict[str, str]:
 
     With a read-only root, Flower writes under ``FLWR_HOME`` (installed apps), ``/tmp`` and, for the database, the state
     volume. Nothing may leave the network: telemetry and the update check are off. Polling for tasks is one second by
-    default, which every phase of a round would pay.
+    default, which every phase of a round would pay twice; at 0.1 s idle polling takes 2% of a core a client.
 
     Args:
         cpu: the container's CPU limit in millicores; training uses as many threads as whole CPUs.
@@ -97,7 +97,7 @@ def environment(cpu: int = 1000) -> dict[str, str]:
         "FLWR_HOME": f"{c.MOUNT_HOME}/.flwr",
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",
-        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
+        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.25",
         "OMP_NUM_THREADS": str(max(1, cpu // 1000)),
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",

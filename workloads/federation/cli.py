@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,21 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--wait", type=float, default=600.0, metavar="SECONDS", help="for the SuperLink, then the clients")
     run.add_argument("--timeout", type=float, default=86400.0, metavar="SECONDS", help="for the run")
     run.set_defaults(action=_run)
+
+    experiments = commands.add_parser("experiments", help="make the figures and pages of the paper's experiments")
+    which = experiments.add_subparsers(required=True, metavar="EXPERIMENT")
+    data = which.add_parser("data-consumption", help="experiment 3: releases at each epsilon and what they still teach")
+    data.add_argument("--out", required=True, type=Path, metavar="DIR", help="for the page, figures and tables")
+    data.add_argument("--cifar10", type=Path, metavar="DIR", help="also on CIFAR-10's binary or Python batches")
+    data.add_argument("--images", type=int, default=2000, metavar="N", help="of CIFAR-10")
+    data.add_argument("--seeds", type=int, default=3, metavar="N")
+    data.add_argument("--workers", type=int, metavar="N", help="trainings at a time; one a core by default")
+    data.set_defaults(action=_data_consumption)
+    performance = which.add_parser("performance", help="experiment 1: time, memory and CPU of a run")
+    performance.add_argument("--results", required=True, type=Path, metavar="DIR", help="a run's results")
+    performance.add_argument("--deploy", required=True, type=Path, metavar="FILE", help="JSON: step → seconds")
+    performance.add_argument("--out", required=True, type=Path, metavar="DIR", help="for the page, figure and table")
+    performance.set_defaults(action=_performance)
     return parser
 
 
@@ -78,6 +95,37 @@ def _run(arguments: argparse.Namespace) -> int:
     text = record.success(summary)
     record.leave(arguments.termination_log, text)
     print(text)  # noqa: T201
+    return 0
+
+
+def _data_consumption(arguments: argparse.Namespace) -> int:
+    for name in ("images", "seeds", "workers"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise InputError(f"--{name} {value}: must be at least 1")
+    from federation.experiments import data_consumption as experiment  # noqa: PLC0415
+    from federation.progress import Progress  # noqa: PLC0415
+
+    progress, seeds = Progress(), tuple(range(1, arguments.seeds + 1))
+    workers = arguments.workers or len(os.sched_getaffinity(0))
+    sets = [(experiment.DIGITS, *experiment.digits())]
+    if arguments.cifar10 is not None:
+        sets.append((experiment.CIFAR10, *experiment.cifar10(arguments.cifar10, arguments.images)))
+    sections = [
+        experiment.run(
+            replace(plan, seeds=seeds), images, labels, out=arguments.out, workers=workers, progress=progress
+        )
+        for plan, images, labels in sets
+    ]
+    experiment.write_page(arguments.out / "data-consumption.md", sections)
+    progress.say(f"written to {arguments.out}")
+    return 0
+
+
+def _performance(arguments: argparse.Namespace) -> int:
+    from federation.experiments.performance import run  # noqa: PLC0415
+
+    run(arguments.results, arguments.deploy, arguments.out)
     return 0
 
 
