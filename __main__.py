@@ -13,7 +13,7 @@ def main() -> None:
     stack = pulumi.get_stack()
     try:
         # Every key as it is set, so that a misspelt one is refused instead of ignored.
-        spec = stackfile.testbed(stack, {**get_config_env(), **CONFIG.get()})
+        spec = stackfile.build(stack, {**get_config_env(), **CONFIG.get()})
     except SpecError as error:
         raise pulumi.RunError(f"the configuration of stack {stack} cannot be built:\n{error}") from None
     for name, value in Testbed(stack, spec).outputs.items():

@@ -14,7 +14,7 @@ PREFIX = "kubeflower:"
 KEY_ROOT = "keyRoot"  # a secret of the stack, no part of the testbed's description
 
 
-def testbed(name: str, config: Mapping[str, object]) -> Testbed:
+def build(name: str, config: Mapping[str, object]) -> Testbed:
     """Build a testbed from a stack's configuration; keys of other namespaces are not ours to judge.
 
     Raises:
@@ -42,4 +42,4 @@ def read(name: str, folder: Path) -> Testbed:
     config = content.get("config") if isinstance(content, dict) else None
     if not isinstance(config, dict):
         raise SpecError([Problem(str(path), "no `config:`", f"give the {PREFIX} keys under it")])
-    return testbed(name, config)
+    return build(name, config)

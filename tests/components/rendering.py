@@ -32,7 +32,7 @@ def config(stack: str = "lab", **changes: Any) -> dict[str, Any]:
 
 def spec(stack: str = "lab", name: str | None = None, **changes: Any) -> Testbed:
     """Testbed of a stack file with changes."""
-    return stackfile.testbed(name or stack, config(stack, **changes))
+    return stackfile.build(name or stack, config(stack, **changes))
 
 
 def identity(manifest: Manifest) -> tuple[str, str, str]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from ipaddress import IPv4Address
 
 from hypothesis import given
@@ -15,7 +16,7 @@ Shape = tuple[dict[int, int], str, int, int]
 def test_addresses_are_unique_and_inside_their_subnets(shape: Shape) -> None:
     spec = build(*shape)
     links = addressing.links(spec)
-    for link, following in zip(links, links[1:], strict=False):
+    for link, following in itertools.pairwise(links):
         assert link.cidr.broadcast_address < following.cidr.network_address
     for link in links:
         assert link.cidr.subnet_of(spec.network.clients)

@@ -18,9 +18,9 @@ def test_the_stack_files_build(stack: str, clients: int, capacity: int) -> None:
 
 
 def test_the_root_secret_and_other_namespaces_are_no_part_of_the_testbed() -> None:
-    plain = stackfile.testbed("lab", config("lab"))
+    plain = stackfile.build("lab", config("lab"))
     secret = {"secure": "v1:x"}
-    assert stackfile.testbed("lab", config("lab") | {"kubeflower:keyRoot": secret, "kubernetes:context": "c"}) == plain
+    assert stackfile.build("lab", config("lab") | {"kubeflower:keyRoot": secret, "kubernetes:context": "c"}) == plain
 
 
 @pytest.mark.parametrize(
