@@ -13,8 +13,9 @@ from lab.node import cgroups, heartbeat, leftovers, logs
 from lab.node.api import Api, ApiError, Object, Unreachable
 from lab.node.events import Outbox, Recorder
 from lab.node.network import Network
-from lab.node.pod import Node, Pod
+from lab.node.pod import Pod
 from lab.node.runc import Runc, become_subreaper
+from lab.node.sandbox import Node
 from lab.node.server import serve_logs
 from lab.paths import Paths
 from testbed.spec import Node as Machine

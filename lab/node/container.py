@@ -4,41 +4,30 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from lab.node import bundle, cgroups, image, logs
+from lab.node import cgroups, logs
 from lab.node.api import ApiError, Object, Unreachable, timestamp
-from lab.node.environment import Sources, environment
 from lab.node.errors import PodError
+from lab.node.prepare import TERMINATION_LOG, prepare
 from lab.node.probes import Probes
-from lab.node.runc import Runc, RuncError
+from lab.node.runc import RuncError
+from lab.node.sandbox import Sandbox
 from lab.node.status import ContainerState
-from lab.node.volumes import Volumes
-from lab.paths import Paths
 
 BACKOFF, BACKOFF_MAX, BACKOFF_RESET = 10.0, 300.0, 600.0  # seconds, kubelet's
 _MESSAGE, _FALLBACK_LINES, _FALLBACK = 4096, 80, 2048  # termination message: bytes; from a log: lines, bytes
 _SEARCH_AGAIN = 2.0  # seconds between looks for a ConfigMap or Secret that was missing
 
 
-class Sandbox(Protocol):
-    """What a container shares with the others of its pod."""
-
-    paths: Paths
-    runc: Runc
-    sources: Sources
-    volumes: Volumes
-    folder: Path
-    netns: str
-    allocatable: Mapping[str, str]
-    addresses: list[str]
+class Owner(Protocol):
+    """The pod, as its containers see it."""
 
     @property
     def object(self) -> Object:
@@ -63,21 +52,21 @@ class Container:
     """A container of a pod.
 
     Args:
-        sandbox: its pod.
+        pod: its pod.
+        sandbox: what it shares with the pod's other containers.
         spec: its declaration.
         state: its state as last reported, so that restarts go on counting after the agent's own.
     """
 
-    def __init__(self, sandbox: Sandbox, spec: Object, state: ContainerState) -> None:
-        self._pod, self._spec, self.state = sandbox, spec, state
+    def __init__(self, pod: Owner, sandbox: Sandbox, spec: Object, state: ContainerState) -> None:
+        self._pod, self._sandbox, self._spec, self.state = pod, sandbox, spec, state
         self.name: str = spec["name"]
-        uid = sandbox.object["metadata"]["uid"]
-        self.id = f"{uid}_{self.name}"
+        self.id = f"{sandbox.uid}_{self.name}"
         self._bundle = sandbox.folder / "containers" / self.name
-        self._cgroup = f"{sandbox.paths.cgroup}/pod{uid}/{self.name}"
+        self._cgroup = f"{sandbox.cgroup}/{self.name}"
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._stop_at: float | None = None  # monotonic time of the SIGKILL
-        init = any(c["name"] == self.name for c in sandbox.object["spec"].get("initContainers", []))
+        init = any(c["name"] == self.name for c in pod.object["spec"].get("initContainers", []))
         self._field = f"spec.{'initContainers' if init else 'containers'}{{{self.name}}}"
 
     def __del__(self) -> None:
@@ -150,15 +139,15 @@ class Container:
         self._pod.event(kind, reason, message, self._field)
 
     def _run_once(self) -> _Ended:
-        self._prepare()
+        prepare(self._sandbox, self._pod.object, self._spec, self._bundle, self._cgroup)
         began, started_at = time.monotonic(), timestamp()
         output = logs.begin(self._log)
         pidfd = None
         try:
-            pid = self._pod.runc.create(self.id, self._bundle, output)
+            pid = self._sandbox.runc.create(self.id, self._bundle, output)
             pidfd = os.pidfd_open(pid)
             self.state.container_id = f"runc://{self.id}_{self.state.restart_count}"
-            self._pod.runc.start(self.id, self._bundle)
+            self._sandbox.runc.start(self.id, self._bundle)
             self._event("Normal", "Started", f"Started container {self.name}")
             code = self._watch(pidfd, started_at)
             killed = code != 0 and cgroups.oom_kills(self._cgroup) > 0
@@ -174,37 +163,12 @@ class Container:
             os.close(output)
             if pidfd is not None:
                 os.close(pidfd)
-            self._pod.runc.delete(self.id)
+            self._sandbox.runc.delete(self.id)
         if reason == "OOMKilled":
             limit = self._spec.get("resources", {}).get("limits", {}).get("memory")
             self._event("Warning", "OOMKilling", f"Container {self.name} used more memory than its limit {limit}")
         self._terminated(code, reason, message, started_at)
         return _Ended(code, time.monotonic() - began)
-
-    def _prepare(self) -> None:
-        """Write the bundle: root filesystem, termination log, configuration."""
-        pod, spec = self._pod.object, self._spec
-        found = image.pull(spec["image"])
-        shutil.rmtree(self._bundle, ignore_errors=True)
-        rootfs = self._bundle / "rootfs"
-        rootfs.mkdir(parents=True)
-        termination_log = self._bundle / "termination-log"
-        termination_log.touch()
-        termination_log.chmod(0o666)
-        variables = environment(pod, spec, self._pod.sources, self._pod.allocatable, found.environment)
-        mounts = self._pod.volumes.mounts(spec, variables)
-        image.skeleton(found, rootfs, bundle.hostname(pod), self._pod.addresses, _resolver(pod))
-        configuration = bundle.config(
-            pod,
-            spec,
-            found,
-            environment=variables,
-            mounts=mounts,
-            termination_log=termination_log,
-            netns=self._pod.netns,
-            cgroup=self._cgroup,
-        )
-        bundle.write(self._bundle, configuration)
 
     def _watch(self, pidfd: int, started_at: str) -> int:
         """Probe the running container and end it when told to; return its exit code."""
@@ -262,7 +226,7 @@ class Container:
             signal.pidfd_send_signal(pidfd, signal.SIGTERM)
 
     def _execute(self, argv: list[str], timeout: float) -> tuple[int | None, str]:
-        return self._pod.runc.execute(self.id, self._bundle, argv, timeout)
+        return self._sandbox.runc.execute(self.id, self._bundle, argv, timeout)
 
     def _terminated(self, code: int, reason: str, message: str, started_at: str) -> None:
         ended: Object = {"exitCode": code, "reason": reason, "startedAt": started_at, "finishedAt": timestamp()}
@@ -274,7 +238,7 @@ class Container:
 
     def _termination_message(self, code: int) -> str:
         with suppress(OSError):
-            written = logs.last_lines(self._bundle / "termination-log", _MESSAGE, _MESSAGE)
+            written = logs.last_lines(self._bundle / TERMINATION_LOG, _MESSAGE, _MESSAGE)
             if written or code == 0 or self._spec.get("terminationMessagePolicy") != "FallbackToLogsOnError":
                 return written
             return logs.last_lines(self._log, _FALLBACK_LINES, _FALLBACK)
@@ -283,22 +247,10 @@ class Container:
     @property
     def _log(self) -> Path:
         metadata = self._pod.object["metadata"]
-        return logs.path(self._pod.paths, metadata["namespace"], metadata["name"], self.name)
+        return logs.path(self._sandbox.paths, metadata["namespace"], metadata["name"], self.name)
 
 
 def _exit_code(pidfd: int) -> int:
     result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
     assert result is not None  # noqa: S101 - only with WNOHANG
     return result.si_status if result.si_code == os.CLD_EXITED else 128 + result.si_status
-
-
-def _resolver(pod: Object) -> str:
-    """``resolv.conf`` of a pod: what its ``dnsConfig`` says; the lab has no DNS of its own."""
-    dns = pod["spec"].get("dnsConfig", {})
-    lines = [f"nameserver {address}" for address in dns.get("nameservers", [])]
-    if dns.get("searches"):
-        lines.append("search " + " ".join(dns["searches"]))
-    options = [o["name"] + (f":{o['value']}" if o.get("value") else "") for o in dns.get("options", [])]
-    if options:
-        lines.append("options " + " ".join(options))
-    return "".join(f"{line}\n" for line in lines)

@@ -2,52 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 
 from lab.errors import LabError
-from lab.node import bundle, cgroups, network
-from lab.node.api import Api, ApiError, Object, Unreachable, timestamp
+from lab.node.api import ApiError, Object, Unreachable
 from lab.node.container import Container
-from lab.node.environment import Sources
 from lab.node.errors import PodError
-from lab.node.events import Outbox, Recorder
-from lab.node.network import Network
-from lab.node.runc import Runc
-from lab.node.status import ContainerState, conditions, merge_conditions, phase
-from lab.node.volumes import Volumes, remove
-from lab.paths import Paths
+from lab.node.report import Reporter, View, addresses
+from lab.node.sandbox import Node, Sandbox
+from lab.node.status import ContainerState
 
-HOST = "127.0.0.1"  # every node of the lab is this machine
 _LOST = "the container was lost when the node agent restarted"
 _RETRY, _RETRY_MAX = 1.0, 16.0  # seconds between attempts to set a pod up
 _PATIENCE = 10.0  # seconds without addresses after which the pod says so
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Node:
-    """What pods share: the agent's tools and the node they are on.
-
-    Attributes:
-        disk: the node's name in the configuration, which is also its disk's.
-        allocatable: the node's resources, as quantities.
-    """
-
-    paths: Paths
-    api: Api
-    outbox: Outbox
-    recorder: Recorder
-    network: Network
-    runc: Runc
-    disk: str
-    allocatable: Mapping[str, str]
 
 
 class Pod:
@@ -64,35 +37,23 @@ class Pod:
         self.name = f"{metadata['namespace']}/{metadata['name']}"
         self._thread = threading.Thread(target=self._run, name=self.name, daemon=True)
         self._node, self._pod, self._predecessor = node, pod, predecessor
+        self._sandbox = Sandbox(pod, node)
         self._threads: list[threading.Thread] = []
-        self._attached = False
-        self.uid: str = metadata["uid"]
-        self.paths, self.runc, self.allocatable = node.paths, node.runc, node.allocatable
-        self.sources = Sources(node.api)
-        self.folder = node.paths.pods / self.uid
-        self.netns = node.paths.pod_netns(self.uid)
-        self.addresses: list[str] = []
-        self.volumes = Volumes(pod, self.folder / "volumes", node.paths, node.disk, self.sources)
         self._policy: str = spec.get("restartPolicy", "Always")
-        self._sandbox = False
-        self._lock = threading.RLock()
-        self._wake = threading.Condition(self._lock)
+        self._wake = threading.Condition()
         self._end_at: float | None = None  # monotonic time by which every container is gone
         self._failure: tuple[str, str] | None = None  # reason, message of a pod that the node ends
         self._forgotten = False
-        self._reported: Object | None = None
-        self._queued = False
-        status = pod.get("status", {})
-        self._started: str = status.get("startTime") or timestamp()
-        self._done = status.get("phase") in ("Succeeded", "Failed")
+        self._done = pod.get("status", {}).get("phase") in ("Succeeded", "Failed")
         self._init = [self._container(c, "initContainerStatuses") for c in spec.get("initContainers", [])]
         self._main = [self._container(c, "containerStatuses") for c in spec["containers"]]
         self._sidecars = {c["name"] for c in spec.get("initContainers", []) if c.get("restartPolicy") == "Always"}
+        self._reporter = Reporter(pod, node.api, node.outbox, self._view)
 
     def _container(self, spec: Object, group: str) -> Container:
         reported = {s["name"]: s for s in self._pod.get("status", {}).get(group, [])}
         first = "PodInitializing" if self._pod["spec"].get("initContainers") else "ContainerCreating"
-        return Container(self, spec, ContainerState.of(spec, reported.get(spec["name"]), first))
+        return Container(self, self._sandbox, spec, ContainerState.of(spec, reported.get(spec["name"]), first))
 
     # What the agent tells it.
 
@@ -106,7 +67,7 @@ class Pod:
 
     def update(self, pod: Object) -> None:
         """Take the pod as it is now; begin its end when it is being deleted."""
-        with self._lock:
+        with self._wake:
             self._pod = pod
             self._wake.notify_all()
         if pod["metadata"].get("deletionTimestamp"):
@@ -119,7 +80,7 @@ class Pod:
 
     def end(self, grace: float) -> None:
         """End every container within ``grace`` seconds; sidecars after the others."""
-        with self._lock:
+        with self._wake:
             at = time.monotonic() + grace
             self._end_at = at if self._end_at is None else min(at, self._end_at)
             for container in self._containers(sidecars=grace == 0):
@@ -135,23 +96,19 @@ class Pod:
     @property
     def object(self) -> Object:
         """The pod, with the addresses it was given in its status."""
-        addresses = [{"ip": address} for address in self.addresses]
-        own = {"podIP": self.addresses[0], "podIPs": addresses} if addresses else {}
-        host = {"hostIP": HOST, "hostIPs": [{"ip": HOST}]}
-        return {**self._pod, "status": {**self._pod.get("status", {}), **host, **own}}
+        status = {**self._pod.get("status", {}), **addresses(self._sandbox.addresses)}
+        return {**self._pod, "status": status}
 
     def event(self, kind: str, reason: str, message: str, container: str | None = None) -> None:
         """Record an event about the pod."""
         self._node.recorder.record(self._pod, kind, reason, message, container)
 
     def changed(self) -> None:
-        """Report the pod's status when the outbox comes to it; wake whoever waits for a container."""
-        with self._lock:
+        """Report the pod's status; wake whoever waits for a container."""
+        with self._wake:
             self._wake.notify_all()
-            if self._queued or self._forgotten:
-                return
-            self._queued = True
-        self._node.outbox.put(self._report)
+        if not self._forgotten:
+            self._reporter.changed()
 
     # Its life.
 
@@ -176,7 +133,7 @@ class Pod:
                 container.state.lose("the pod was ended before the container could tell")
             self._done = True
             self.changed()
-        with self._lock:
+        with self._wake:
             while not (self._forgotten or self._pod["metadata"].get("deletionTimestamp")):
                 self._wake.wait()
         self._delete()
@@ -195,7 +152,7 @@ class Pod:
                 container.state.restart_count += 1
         if self._policy == "Never":
             self._failure = ("NodeAgentRestarted", _LOST)
-            self._attached = True  # by the agent that is gone
+            self._sandbox.attached = True  # by the agent that is gone
             self.end(0)
 
     def _deadline_timer(self) -> threading.Timer:
@@ -241,44 +198,33 @@ class Pod:
         return thread
 
     def _wait(self, seconds: float | None) -> None:
-        with self._lock:
+        with self._wake:
             self._wake.wait(seconds)
 
     def _set_up(self) -> bool:
-        """Make network and volumes available, trying until it works; False when the pod ends first."""
+        """Make volumes and network available, trying until it works; False when the pod ends first."""
         self.changed()
-        cgroups.share(f"{self.paths.cgroup}/pod{self.uid}", sum(map(bundle.shares, self._pod["spec"]["containers"])))
-        self.folder.mkdir(parents=True, exist_ok=True)
-        metadata = {key: self._pod["metadata"][key] for key in ("namespace", "name")}
-        (self.folder / "pod.json").write_text(json.dumps(metadata))  # by which `lab exec` finds it
         delay, began, told = _RETRY, time.monotonic(), False
         while self._end_at is None:
             try:
-                self._refuse()
-                self.volumes.set_up(self.allocatable)
-                network.add(self.netns)
-                self._attached = True
-                addresses = self._node.network.attach(self._pod, self.netns)
-                if addresses is None:
-                    problem = self._node.network.problem(self._pod) or "the network controller has allocated none"
-                    if not told and time.monotonic() - began > _PATIENCE:
-                        self.event("Warning", "FailedCreatePodSandBox", f"no addresses yet: {problem}")
-                        told = True
-                    self._say_waiting(f"no addresses yet: {problem}")
-                    self._wait(1)
-                    continue
-                self.addresses = addresses
+                self._sandbox.set_up(self._pod)
             except (PodError, LabError, ApiError, subprocess.CalledProcessError, *Unreachable) as error:
                 reason = error.reason if isinstance(error, PodError) else "FailedCreatePodSandBox"
-                detail = getattr(error, "stderr", None) or str(error)
-                self.event("Warning", reason, str(detail))
-                self._say_waiting(str(detail))
+                detail = str(getattr(error, "stderr", None) or error)
+                self.event("Warning", reason, detail)
+                self._say_waiting(detail)
                 self._pause(delay)
                 delay = min(delay * 2, _RETRY_MAX)
                 continue
-            self._sandbox = True
-            self._say_waiting(None)
-            return True
+            if self._sandbox.ready:
+                self._say_waiting(None)
+                return True
+            problem = self._node.network.problem(self._pod) or "the network controller has allocated none"
+            if not told and time.monotonic() - began > _PATIENCE:
+                self.event("Warning", "FailedCreatePodSandBox", f"no addresses yet: {problem}")
+                told = True
+            self._say_waiting(f"no addresses yet: {problem}")
+            self._wait(1)
         return False
 
     def _pause(self, seconds: float) -> None:
@@ -293,12 +239,6 @@ class Pod:
                 more = {"message": message} if message else {}
                 container.state.state = {"waiting": {"reason": waiting.get("reason", "ContainerCreating"), **more}}
                 self.changed()
-
-    def _refuse(self) -> None:
-        """Refuse what the lab does not grant any pod."""
-        for key in ("hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace"):
-            if self._pod["spec"].get(key):
-                raise PodError("FailedCreatePodSandBox", f"the lab grants no pod {key}")
 
     def _initialize(self) -> bool:
         """Run the init containers in their order; False when one failed for good or the pod ends."""
@@ -321,23 +261,15 @@ class Pod:
         self.end(0)
         for thread in self._threads:
             thread.join()
-        try:
-            if self._attached:
-                self._node.network.detach(self._pod)
-            network.remove(self.netns)
-        except (LabError, subprocess.CalledProcessError) as error:
-            log.warning("pod %s: %s", self.name, error)
-        remove(self.folder)
-        cgroups.remove(f"{self.paths.cgroup}/pod{self.uid}")
-        self._sandbox = False
+        self._sandbox.tear_down(self._pod)
 
     def _delete(self) -> None:
         """Take the pod from the API server: its last status first, then the object itself."""
-        body = {"gracePeriodSeconds": 0, "preconditions": {"uid": self.uid}}
+        body = {"gracePeriodSeconds": 0, "preconditions": {"uid": self._sandbox.uid}}
         while not self._forgotten:
             try:
-                self._report()
-                self._node.api.delete(self._path, body)
+                self._reporter.send()
+                self._node.api.delete(self._reporter.path, body)
                 return
             except ApiError as error:
                 if error.status not in (404, 409):
@@ -348,45 +280,14 @@ class Pod:
             except Unreachable:
                 self._wait(1)
 
-    # Its status.
-
-    @property
-    def _path(self) -> str:
-        metadata = self._pod["metadata"]
-        return f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}"
-
-    def _report(self) -> None:
-        """Send the status if it is not what the API server has already."""
-        with self._lock:
-            self._queued = False
-            status = self._status()
-        if status == self._reported or self._forgotten:
-            return
-        self._node.api.patch(f"{self._path}/status", {"metadata": {"uid": self.uid}, "status": status})
-        self._reported = status
-
-    def _status(self) -> Object:
-        gates = [c.state for c in self._init if c.name not in self._sidecars]
-        main = [c.state for c in self._main]
-        sidecars = any("running" in c.state.state for c in self._init if c.name in self._sidecars)
-        now = phase(gates, main, self._policy, sidecars=sidecars, ending=self._done)
-        if self._failure and self._done:
-            now = "Failed"
-        old = (self._reported or self._pod.get("status", {})).get("conditions", [])
-        states = conditions(gates, main, now, self._sandbox)
-        reason, message = self._failure or (None, None)
-        status: Object = {
-            "phase": now,
-            "reason": reason,
-            "message": message,
-            "startTime": self._started,
-            "conditions": merge_conditions(old, states, timestamp()),
-            "containerStatuses": [c.state.report(init=False, sidecar=False) for c in self._main],
-            "initContainerStatuses": [c.state.report(True, c.name in self._sidecars) for c in self._init],
-            "qosClass": self._pod.get("status", {}).get("qosClass"),
-        }
-        return {**_addresses(self.object["status"]), **status}
-
-
-def _addresses(status: Object) -> Object:
-    return {key: status[key] for key in ("hostIP", "hostIPs", "podIP", "podIPs") if key in status}
+    def _view(self) -> View:
+        return View(
+            gates=[c.state for c in self._init if c.name not in self._sidecars],
+            sidecars=[c.state for c in self._init if c.name in self._sidecars],
+            main=[c.state for c in self._main],
+            policy=self._policy,
+            addresses=self._sandbox.addresses,
+            sandbox=self._sandbox.ready,
+            done=self._done,
+            failure=self._failure,
+        )
