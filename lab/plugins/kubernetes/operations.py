@@ -39,46 +39,36 @@ class Operations:
         except (ApiError, UnknownKindError, Unreachable):
             return kind.namespaced_by_rule
 
-    def preview_create(self, urn: str, kind: Kind, inputs: Object, manager: str, *, replacing: bool) -> Object:
-        """The outputs that creating an object would have: the server's, or the inputs where it cannot tell.
+    def preview(self, kind: Kind, inputs: Object, manager: str, *, creating: bool) -> Object:
+        """The outputs that creating or updating an object would have.
+
+        They are the server's, by a dry run, or the inputs where it cannot tell: a value is unknown, it does not
+        answer, or the namespace, the kind or the object to patch is made in the same update.
 
         Raises:
-            ApiError: the server would refuse the object.
+            ApiError: the server would refuse.
+            ConflictError: another manager owns one of the fields.
         """
-        if replacing or has_unknown(inputs):
-            return inputs
-        try:
-            live = self._existing(kind, inputs)
-            if live is None and kind.patch:
-                return inputs
-            if live is not None and not kind.patch:
-                self._refuse_existing(kind, inputs, live, manager)
-            dry = apply.apply(self._cluster, kind, inputs, manager, force=self._forced(inputs), dry_run=True)
-        except Unreachable as error:
-            self._warn_unreachable(error)
-            return inputs
-        except UnknownKindError:
-            return inputs
-        except ApiError as error:
-            if error.code == 404:  # its namespace is made in the same update
-                return inputs
-            raise self._named(kind, inputs, error) from None
-        return apply.predicted(dry, inputs, manager, creating=True)
-
-    def preview_update(self, urn: str, kind: Kind, inputs: Object, state: Object, manager: str) -> Object:
-        """The outputs that an update would have."""
         if has_unknown(inputs):
             return inputs
         try:
+            if creating:
+                live = self._existing(kind, inputs)
+                if live is None and kind.patch:
+                    return inputs
+                if live is not None and not kind.patch:
+                    self._refuse_existing(live, manager)
             dry = apply.apply(self._cluster, kind, inputs, manager, force=self._forced(inputs), dry_run=True)
         except Unreachable as error:
-            self._warn_unreachable(error)
+            self._log.warn_once(f"the preview is computed from the program alone: {error}")
             return inputs
         except UnknownKindError:
             return inputs
         except ApiError as error:
+            if error.code == 404:
+                return inputs
             raise self._named(kind, inputs, error) from None
-        return apply.predicted(dry, inputs, manager, creating=False)
+        return apply.predicted(dry, inputs, manager, creating=creating)
 
     def create(self, urn: str, kind: Kind, inputs: Object, manager: str, seconds: float) -> Object:
         """Creates an object and waits until it is ready.
@@ -96,7 +86,7 @@ class Operations:
             if live is not None and not kind.patch:
                 if live["metadata"].get("deletionTimestamp"):
                     raise _EndingError(f"{apply.describe(kind, inputs)} of before is still being deleted")
-                self._refuse_existing(kind, inputs, live, manager)
+                self._refuse_existing(live, manager)
             return apply.apply(self._cluster, kind, inputs, manager, force=self._forced(inputs))
 
         live = self._named_call(kind, inputs, lambda: waiting.retry(attempt, while_failing=_passes, seconds=_SETTLE))
@@ -190,7 +180,7 @@ class Operations:
             return None
         return self._cluster.get(kind, self._scope(kind, get(inputs, "metadata", "namespace")), name)
 
-    def _refuse_existing(self, kind: Kind, inputs: Object, live: Object, manager: str) -> None:
+    def _refuse_existing(self, live: Object, manager: str) -> None:
         """Refuses to take over an object, unless this very resource made it in an update that was cut off."""
         managers = {entry.get("manager") for entry in live["metadata"].get("managedFields") or []}
         if self.settings.upsert or manager in managers:
@@ -213,9 +203,6 @@ class Operations:
 
     def _waiting(self, urn: str, seconds: float) -> Waiting:
         return Waiting(self._cluster, self._cancelled, lambda message: self._log.status(urn, message), seconds)
-
-    def _warn_unreachable(self, error: Unreachable) -> None:
-        self._log.warn_once(f"the preview is computed from the program alone: {error}")
 
     def _named_call(self, kind: Kind, inputs: Object, call: Any) -> Any:
         try:

@@ -129,9 +129,11 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         kind = tokens.parse(request.type, inputs)
         manager = field_manager(request.urn)
         if request.preview:
-            outputs = self._operations.preview_create(
-                request.urn, kind, inputs, manager, replacing=request.urn in self._replaced
-            )
+            # What the engine deletes first is still there: the server cannot be asked about its successor.
+            if request.urn in self._replaced:
+                outputs = inputs
+            else:
+                outputs = self._operations.preview(kind, inputs, manager, creating=True)
             return provider_pb2.CreateResponse(
                 properties=properties.encode(outputs, properties.secret_paths(outputs, secrets))
             )
@@ -152,7 +154,7 @@ class Provider(provider_pb2_grpc.ResourceProviderServicer):
         manager = _manager(request.urn, state)
         try:
             if request.preview:
-                outputs = self._operations.preview_update(request.urn, kind, inputs, state, manager)
+                outputs = self._operations.preview(kind, inputs, manager, creating=False)
             else:
                 outputs = self._operations.update(request.urn, kind, inputs, manager, request.timeout)
         except NotReady as error:

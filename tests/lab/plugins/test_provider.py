@@ -166,7 +166,8 @@ def test_wrong_field_is_named_before_anything_is_created(project: Project, clust
             opts=pulumi.ResourceOptions(depends_on=[fine]))
     """)
     text = project.run("up", "--yes", ok=False)
-    assert 'Service "service" is invalid: spec.ports[0].port: Invalid value: 99999' in text
+    assert 'Service "service" is invalid' in text
+    assert "spec.ports[0].port: Invalid value: 99999: must be between 1 and 65535" in text
     assert cluster.get(CONFIG_MAP, "default", "not-made") is None
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from lab.plugins.kubernetes.awaiting import conditions, storage, workloads
 from lab.plugins.kubernetes.awaiting.progress import Progress, View
-from lab.plugins.kubernetes.cluster import Cluster
+from lab.plugins.kubernetes.cluster import Cluster, Unreachable
 from lab.plugins.kubernetes.properties import Object, get
 from lab.plugins.kubernetes.tokens import Kind
 
@@ -149,7 +149,10 @@ class Waiting:
         start = time.monotonic()
         pause, said = _POLL[0], ""
         while True:
-            progress = look()
+            try:
+                progress = look()
+            except Unreachable as error:  # a server that restarts: the wait goes on
+                progress = Progress(message=f"Waiting for the API server: {error}")
             if progress.failure:
                 return progress
             if progress.done:
