@@ -19,7 +19,7 @@ from lab.pki import write_private
 from lab.progress import say
 from lab.supervisor import State
 
-PROGRAMS = ("unshare", "setpriv", "nsenter", "ip", "mount")
+PROGRAMS = ("setsid", "unshare", "setpriv", "nsenter", "ip", "mount")
 
 
 @contextmanager
@@ -83,17 +83,28 @@ def start(paths: Paths, nodes: bytes) -> bool:
 def _launch(paths: Paths, nodes: Path, lock: int) -> None:
     paths.logs.mkdir(parents=True, exist_ok=True)
     with (paths.logs / "supervisor.log").open("ab") as log:
-        subprocess.Popen(
+        subprocess.run(
             [
-                *("unshare", "--pid", "--mount", "--fork", "--kill-child", "--propagation", "private", "--"),
+                *(
+                    "setsid",
+                    "--fork",
+                    "unshare",
+                    "--pid",
+                    "--mount",
+                    "--fork",
+                    "--kill-child",
+                    "--propagation",
+                    "private",
+                    "--",
+                ),
                 *(sys.executable, "-m", "lab.supervisor", "--root", str(paths.root), "--nodes", str(nodes)),
             ],
             cwd=REPOSITORY,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
             pass_fds=[lock],
+            check=True,
         )
 
 

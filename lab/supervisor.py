@@ -14,10 +14,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType
+
+from kubernetes import client
 
 from lab import controlplane
 from lab.daemon import Daemon
@@ -80,11 +83,18 @@ def daemons(paths: Paths, nodes: Path) -> Iterator[Daemon]:
     yield from ovn(paths)
     yield _module("lab.ovn", *root)
     yield _module("lab.ovn.nodeport", *root)
-    yield _module("lab.node", *root, "--nodes", str(nodes))
+    yield _module("lab.node", *root, "--nodes", str(nodes), ready=partial(_registered, paths, nodes))
 
 
-def _module(name: str, *arguments: str) -> Daemon:
-    return Daemon(name.removeprefix("lab."), (sys.executable, "-m", name, *arguments), restart=True)
+def _module(name: str, *arguments: str, ready: Callable[[], bool] = lambda: True) -> Daemon:
+    return Daemon(name.removeprefix("lab."), (sys.executable, "-m", name, *arguments), ready=ready, restart=True)
+
+
+def _registered(paths: Paths, nodes: Path) -> bool:
+    """Whether the node agent has registered as many nodes as it was given."""
+    with controlplane.api(paths) as connection:
+        found = client.CoreV1Api(connection).list_node(_request_timeout=5).items
+    return len(found) == len(json.loads(nodes.read_text()))
 
 
 def _isolate() -> Process:
