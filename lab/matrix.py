@@ -8,12 +8,15 @@ twice.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 from lab.errors import LabError
@@ -89,7 +92,12 @@ def stations(pods: Iterable[Object]) -> tuple[Station, ...]:
         if (pod.get("status") or {}).get("phase") == "Running" and own:
             role = labels_of(pod).get(LABEL_ROLE, "")
             found.append(Station(f"{namespace(pod)}/{name(pod)}", role, str(pod["metadata"]["uid"]), tuple(own)))
-    return tuple(sorted(found, key=lambda s: (s.role != ROLE_SERVER, s.name)))
+    return tuple(sorted(found, key=lambda s: (s.role != ROLE_SERVER, _natural(s.name))))
+
+
+def _natural(text: str) -> list[tuple[int, str]]:
+    """Sort key that puts 2 before 10."""
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", text)]
 
 
 def meant(source: Station, target: Station, nic: Nic, probe: Probe, port: int) -> bool | None:
@@ -181,7 +189,7 @@ def measure(found: Sequence[Station], netns: Mapping[str, Path], port: int) -> M
         seen = send(netns, list(intent))
         suspects = [probe for probe in intent if Result(probe, intent[probe], seen[probe]).differs]
         if suspects:
-            seen |= send(netns, suspects, timeout=4.0)
+            seen |= send(netns, suspects, timeout=6.0)
     except OSError as problem:
         raise LabError(f"cannot send from the pods' network namespaces (root is needed): {problem}") from problem
     return Matrix(tuple(found), tuple(Result(probe, intent[probe], seen[probe]) for probe in intent))
@@ -199,10 +207,11 @@ def superlink_port(services: Iterable[Object]) -> int:
 
 def table(matrix: Matrix) -> Table:
     """Who reaches whom, a row a source."""
-    result = Table(title="Who reaches whom", caption="✓ reaches as declared   · nothing passes   ✗ not as declared")
+    result = Table(title="Who reaches whom", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    result.caption = "✓ reaches as declared   · nothing passes   ✗ not as declared"
     result.add_column("from \\ to", no_wrap=True)
     for number, _ in enumerate(matrix.stations, 1):
-        result.add_column(str(number), justify="center")
+        result.add_column(str(number), justify="center", no_wrap=True)
     for number, source in enumerate(matrix.stations, 1):
         cells = [_cell(source, target, matrix) for target in matrix.stations]
         result.add_row(f"{number} {source.name} ({source.role or 'no role'})", *cells)
@@ -219,15 +228,19 @@ def _cell(source: Station, target: Station, matrix: Matrix) -> str:
 
 
 def show(matrix: Matrix, console: Console) -> None:
-    """Print the matrix and every difference."""
-    console.print(table(matrix))
+    """Print the matrix, as wide as it is, and every difference."""
+    shown = table(matrix)
+    whole = Measurement.get(console, console.options.update(max_width=10_000), shown).maximum
+    console.width = max(console.width, whole)
+    console.print(shown)
     for result in matrix.differences:
         wanted = "an answer" if result.meant else "nothing"
         console.print(f"[red]differs[/] {result.probe}: meant {wanted}, seen {result.seen}", soft_wrap=True)
     reached = sum(bool(result.meant) and not result.differs for result in matrix.results)
     console.print(
         f"{len(matrix.results)} packets between {len(matrix.stations)} pods: {reached} declared connections open, "
-        f"{len(matrix.differences)} differences"
+        f"differences: {len(matrix.differences)}",
+        soft_wrap=True,
     )
 
 

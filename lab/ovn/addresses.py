@@ -15,8 +15,6 @@ from lab.ovn.cluster import (
     JOIN_SUBNET,
     Cluster,
     Object,
-    Request,
-    UnplaceableError,
     annotations_of,
     cidr_of,
     defect,
@@ -24,9 +22,9 @@ from lab.ovn.cluster import (
     name,
     namespace,
     reference,
-    requests,
     spec,
 )
+from lab.ovn.nics import Request, UnplaceableError, allocated, requests
 from testbed.contract import nic_annotation
 
 
@@ -130,12 +128,11 @@ def allocate(cluster: Cluster) -> Allocation:
     problems: dict[str, UnplaceableError] = {}
     pods = cluster.pods()
     for pod in pods:
-        for key, value in annotations_of(pod).items():
-            if key.endswith(".kubernetes.io/allocated") and value == "true":
-                prefix = key.removesuffix("allocated")
-                pool = pools.get(annotations_of(pod).get(prefix + "logical_switch", ""))
-                if pool is not None:
-                    pool.taken[IPv4Address(annotations_of(pod)[prefix + "ip_address"])] = reference(pod)
+        for provider in allocated(pod):
+            pool = pools.get(annotations_of(pod).get(nic_annotation("logical_switch", provider), ""))
+            if pool is not None:
+                held = IPv4Address(annotations_of(pod)[nic_annotation("ip_address", provider)])
+                pool.taken[held] = reference(pod)
     for node in cluster.all("Node"):
         _allocate_node(node, pools, result, problems)
     # Fixed addresses first; then the order of creation, so that names do not decide who gets the last address.

@@ -14,9 +14,11 @@ from typing import Any
 from lab.node.api import MERGE, Api, ApiError, Unreachable, timestamp
 from lab.ovn import join, northbound
 from lab.ovn.addresses import Allocation, allocate
-from lab.ovn.cluster import Cluster, Object, UnplaceableError, annotations_of, name, namespace, reference
+from lab.ovn.cluster import Cluster, Object, annotations_of, name, namespace, reference
 from lab.ovn.daemons import FabricError, sockets
 from lab.ovn.defaults import defaults
+from lab.ovn.model import Northbound
+from lab.ovn.nics import UnplaceableError, unserved
 from lab.ovn.ports import PROBLEM
 from lab.ovn.status import subnet_status, vpc_status
 from lab.ovn.translate import translate
@@ -48,6 +50,7 @@ class Controller:
         self.api = Api(paths)
         self.node = join.node(paths)
         self.attached = False
+        self.written: Northbound | None = None
         self._create_defaults()
         self.watched = Watched(paths, COLLECTIONS)
 
@@ -75,14 +78,19 @@ class Controller:
         allocation = allocate(cluster)
         allocated = allocation.applied(cluster)
         wanted = translate(allocated)
-        count = northbound.apply(sockets(self.paths), wanted)
-        if count:
+        if wanted != self.written:
+            self.written = None
+            count = northbound.apply(sockets(self.paths), wanted)
+            self.written = wanted
             log.info("northbound database: %d commands", count)
+            for left in wanted.untranslated:
+                log.warning("not built: %s %s: %s", left.object, left.field, left.reason)
         if not self.attached:
             join.attach(self.paths)
             self.attached = True
         for pod in cluster.pods():
-            self._annotate(pod, allocation)
+            problem = allocation.problems.get(reference(pod)) or unserved(pod, cluster)
+            self._annotate(pod, allocation.annotations.get(reference(pod), {}), problem)
         self._statuses(allocated, allocation)
 
     def _create_defaults(self) -> None:
@@ -101,9 +109,8 @@ class Controller:
                 log.warning("default VPC: %s; tried again in %.0f s", problem, RETRY)
                 time.sleep(RETRY)
 
-    def _annotate(self, pod: Object, allocation: Allocation) -> None:
-        problem = allocation.problems.get(reference(pod))
-        new: dict[str, str | None] = dict(allocation.annotations.get(reference(pod), {}))
+    def _annotate(self, pod: Object, decided: Mapping[str, str], problem: UnplaceableError | None) -> None:
+        new: dict[str, str | None] = dict(decided)
         before = annotations_of(pod).get(PROBLEM)
         if problem is not None and before != str(problem):
             new[PROBLEM] = str(problem)

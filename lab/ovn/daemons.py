@@ -22,7 +22,7 @@ SCHEMAS = {
     "sb": Path("/usr/share/ovn/ovn-sb.ovsschema"),
     "vswitch": Path("/usr/share/openvswitch/vswitch.ovsschema"),
 }
-SECONDS = 30  # a command to a running daemon answers in milliseconds
+SECONDS = 90  # a command to a running daemon answers in milliseconds, on a busy machine later
 
 
 class FabricError(LabError):
@@ -33,7 +33,7 @@ def command(*argv: str, env: Mapping[str, str] | None = None, text: str | None =
     """Run a short command and return its output.
 
     Raises:
-        FabricError: it is not installed, failed, or took longer than 30 seconds.
+        FabricError: it is not installed, failed, or took longer than 90 seconds.
     """
     try:
         done = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=SECONDS, env=env, check=False)

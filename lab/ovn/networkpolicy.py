@@ -11,18 +11,9 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from lab.ovn.addresses import port_name
-from lab.ovn.cluster import (
-    Cluster,
-    Object,
-    UnplaceableError,
-    annotations_of,
-    labels_of,
-    name,
-    namespace,
-    requests,
-    spec,
-)
+from lab.ovn.cluster import Cluster, Object, annotations_of, labels_of, name, namespace, spec
 from lab.ovn.model import Acl, AddressSet, PortGroup
+from lab.ovn.nics import allocated
 from lab.ovn.selectors import matches
 
 DROP, ALLOW = 2000, 2001
@@ -49,7 +40,7 @@ def _policy(policy: Object, cluster: Cluster, ports: Collection[str]) -> tuple[P
     members = {
         port
         for pod in _selected(cluster, namespace(policy), spec(policy).get("podSelector") or {})
-        for port in _port_names(pod, cluster)
+        for port in (port_name(pod, provider) for provider in allocated(pod))
         if port in ports
     }
     acls: set[Acl] = set()
@@ -140,11 +131,3 @@ def _selected(cluster: Cluster, ns: str, selector: Mapping[str, Any]) -> Iterato
     for pod in cluster.pods():
         if namespace(pod) == ns and matches(selector, labels_of(pod)):
             yield pod
-
-
-def _port_names(pod: Object, cluster: Cluster) -> Iterator[str]:
-    try:
-        for nic in requests(pod, cluster):
-            yield port_name(pod, nic.provider)
-    except UnplaceableError:
-        return

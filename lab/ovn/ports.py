@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv4Network
 
 from lab.ovn.addresses import port_name
-from lab.ovn.cluster import Object, UnplaceableError, annotations_of, attachments
+from lab.ovn.cluster import Object, annotations_of
 from lab.ovn.daemons import BRIDGE, command, sockets
+from lab.ovn.nics import UnplaceableError, attachments
 from lab.paths import Paths
 from testbed.contract import DOMAIN, nic_annotation
 
 MTU = 1400  # Kube-OVN: the node's 1500 less the Geneve header
-WAIT = 20  # seconds until ovn-controller has installed a port's flows
+WAIT = 60  # seconds until ovn-controller has installed a port's flows
 PROBLEM = f"{DOMAIN}/network-problem"  # why a pod has no addresses yet, for the node agent to show
 
 
@@ -84,7 +85,7 @@ def plug(paths: Paths, netns: str, nics: Sequence[Nic]) -> None:
         nics: the pod's NICs; the default route goes through eth0 only.
 
     Raises:
-        FabricError: a command failed, or the flows did not come within 20 s.
+        FabricError: a command failed, or the flows did not come within 60 s.
     """
     unplug(paths, nics)
     _batch(*(f"link add {n.host} netns {paths.fabric} type veth peer name {n.interface} netns {netns}" for n in nics))
@@ -113,7 +114,7 @@ def wait(paths: Paths, interfaces: Sequence[str]) -> None:
     """Return when ovn-controller has installed the flows of these interfaces.
 
     Raises:
-        FabricError: not within 20 s.
+        FabricError: not within 60 s.
     """
     arguments: list[str] = []
     for interface in interfaces:

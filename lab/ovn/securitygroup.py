@@ -9,8 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from lab.ovn.addresses import port_name
-from lab.ovn.cluster import Cluster, Object, UnplaceableError, annotations_of, name, requests, spec
+from lab.ovn.cluster import Cluster, Object, annotations_of, name, spec
 from lab.ovn.model import Acl, AddressSet, PortGroup, SwitchPort
+from lab.ovn.nics import allocated
+from testbed.contract import nic_annotation
 
 DROP, ALLOW, BASE, HIGHEST = 2003, 2004, 2005, 18484
 DENY_ALL = "kubeovn_deny_all"
@@ -43,13 +45,9 @@ def security_groups(cluster: Cluster, ports: Iterable[SwitchPort]) -> tuple[list
 def _members(cluster: Cluster, ports: Mapping[str, SwitchPort]) -> dict[str, list[SwitchPort]]:
     members: dict[str, list[SwitchPort]] = {}
     for pod in cluster.pods():
-        try:
-            nics = requests(pod, cluster)
-        except UnplaceableError:
-            continue
-        for nic in nics:
-            port = ports.get(port_name(pod, nic.provider))
-            for group in (annotations_of(pod).get(nic.key("security_groups")) or "").split(","):
+        for provider in allocated(pod):
+            port = ports.get(port_name(pod, provider))
+            for group in (annotations_of(pod).get(nic_annotation("security_groups", provider)) or "").split(","):
                 if port is not None and group.strip():
                     members.setdefault(group.strip(), []).append(port)
     return members

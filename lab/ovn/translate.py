@@ -13,13 +13,11 @@ from lab.ovn.cluster import (
     JOIN_SUBNET,
     Cluster,
     Object,
-    UnplaceableError,
     annotations_of,
     cidr_of,
     defect,
     gateway_of,
     name,
-    requests,
     spec,
     vpc_of,
 )
@@ -36,6 +34,7 @@ from lab.ovn.model import (
     SwitchPort,
 )
 from lab.ovn.networkpolicy import network_policies
+from lab.ovn.nics import allocated
 from lab.ovn.securitygroup import security_groups
 from lab.ovn.untranslated import untranslated
 from testbed.contract import DEFAULT_VPC, nic_annotation
@@ -121,23 +120,20 @@ def _subnet_ports(subnets: dict[str, Object]) -> Iterator[SwitchPort]:
 def _pod_ports(cluster: Cluster, subnets: dict[str, Object]) -> Iterator[SwitchPort]:
     """Source: Kube-OVN ``pkg/ovs/ovn-nb-logical_switch_port.go``, ``buildLogicalSwitchPort``."""
     for pod in cluster.pods():
-        try:
-            nics = requests(pod, cluster)
-        except UnplaceableError:
-            continue
-        for nic in nics:
-            marks = annotations_of(pod)
-            switch = marks.get(nic.key("logical_switch"))
-            if marks.get(nic.key("allocated")) != "true" or switch not in subnets:
+        for provider in allocated(pod):
+
+            def mark(field: str, pod: Object = pod, provider: str = provider) -> str:
+                return annotations_of(pod).get(nic_annotation(field, provider), "")
+
+            if mark("logical_switch") not in subnets:
                 continue
-            address = f"{marks[nic.key('mac_address')]} {marks[nic.key('ip_address')]}"
-            vips = (marks.get(nic.key("port_vips")) or "").replace(",", " ")
-            secured = marks.get(nic.key("port_security")) == "true"
+            address = f"{mark('mac_address')} {mark('ip_address')}"
+            secured = f"{address} {mark('port_vips').replace(',', ' ')}".strip()
             yield SwitchPort(
-                port_name(pod, nic.provider),
-                switch,
-                (address, "unknown") if marks.get(nic.key("layer2_forward")) == "true" else (address,),
-                (f"{address} {vips}".strip(),) if secured else (),
+                port_name(pod, provider),
+                mark("logical_switch"),
+                (address, "unknown") if mark("layer2_forward") == "true" else (address,),
+                (secured,) if mark("port_security") == "true" else (),
             )
 
 

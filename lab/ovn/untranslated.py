@@ -57,6 +57,9 @@ def untranslated(cluster: Cluster) -> Iterator[Untranslated]:
                     yield Untranslated(reference(vpc), f"spec.staticRoutes[{index}].{field}", "chooses among next hops")
     for subnet in cluster.all("Subnet"):
         yield from _subnet(subnet)
+    for nad in cluster.all("NetworkAttachmentDefinition"):
+        if "kube-ovn" not in str(spec(nad).get("config")):
+            yield Untranslated(reference(nad), "spec.config", "attaches pods through another CNI")
     for pod in cluster.pods():
         yield from _pod(pod)
 

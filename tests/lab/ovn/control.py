@@ -40,7 +40,7 @@ def path(obj: dict[str, Any]) -> str:
     return f"{base}/namespaces/{namespace}/{plural}" if namespace else collection
 
 
-def until(what: str, question: Callable[[], Any], timeout: float = 20.0) -> Any:
+def until(what: str, question: Callable[[], Any], timeout: float = 60.0) -> Any:
     """Ask until the answer is true."""
     deadline = time.monotonic() + timeout
     while not (answer := question()):

@@ -8,13 +8,14 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.ovn.addresses import allocate
-from lab.ovn.cluster import Cluster, requests
+from lab.ovn.cluster import Cluster
 from lab.ovn.defaults import with_defaults
 from lab.ovn.model import Acl, Northbound, Policy, Route, RouterPort
+from lab.ovn.nics import requests, unserved
 from lab.ovn.ports import nics
 from lab.ovn.translate import northbound, translate
 from testbed.contract import MULTUS_NETWORKS, nic_annotation
@@ -91,6 +92,14 @@ def test_names_and_routes_are_kube_ovns() -> None:
         Policy(31000, f"ip4.dst == {cidr}", "allow") for cidr in ("10.16.0.0/16", "100.64.0.0/16", "10.31.0.0/24")
     }
     assert configuration.untranslated == ()
+
+
+def test_a_running_pod_keeps_its_ports_when_its_attachment_goes() -> None:
+    cluster = Cluster.of(with_defaults(topology.testbed(1)))
+    done = allocate(cluster).applied(cluster)
+    gone = Cluster({**done.objects, "NetworkAttachmentDefinition": {}})
+    assert translate(gone).switch_ports == translate(done).switch_ports
+    assert translate(gone).port_groups == translate(done).port_groups
 
 
 def test_there_is_no_port_security_unless_a_pod_asks_for_it() -> None:
@@ -196,14 +205,20 @@ def test_what_is_not_built_is_said() -> None:
         gateway,
         obj("Vpc", "v", spec={"extraExternalSubnets": ["x"]}),
         subnet("s", "ovn-cluster", "10.1.0", [], vlan="v1", natOutgoing=True, gatewayType="centralized"),
-        pod("p", "n", "", "s", **{nic_annotation("eip"): "1.2.3.4"}),
+        obj("NetworkAttachmentDefinition", "macvlan", "n", spec={"config": '{"type": "macvlan"}'}),
+        pod("p", "n", "", "s", **{nic_annotation("eip"): "1.2.3.4", MULTUS_NETWORKS: "macvlan"}),
     ]
+    cluster = Cluster.of(with_defaults(objects))
+    (problem,) = filter(None, (unserved(p, cluster) for p in cluster.pods()))
+    assert problem.reason == "UnsupportedAttachment"
+    assert "p.n" in {p.name for p in northbound(objects).switch_ports}
     assert {(u.object, u.field) for u in northbound(objects).untranslated} == {
         ("VpcNatGateway/g", ""),
         ("Vpc/v", "spec.extraExternalSubnets"),
         ("Subnet/s", "spec.vlan"),
         ("Subnet/s", "spec.natOutgoing"),
         ("Subnet/s", "spec.gatewayType"),
+        ("NetworkAttachmentDefinition/n/macvlan", "spec.config"),
         ("Pod/n/p", f"metadata.annotations[{nic_annotation('eip')}]"),
     }
 
@@ -295,6 +310,7 @@ def clusters(draw: st.DrawFn) -> list[dict[str, Any]]:
     return objects
 
 
+@settings(deadline=None)
 @given(clusters(), st.randoms(use_true_random=False))
 def test_allocation_and_translation_hold_their_promises(objects: list[dict[str, Any]], order: random.Random) -> None:
     cluster = Cluster.of(with_defaults(objects))
