@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from lab.ovn.netns import Inside
 from lab.ovn.probes import Kind, Seen
 
 from . import scenarios, topology
@@ -56,6 +58,18 @@ def test_without_port_security_a_forged_source_gets_through(worker: Worker) -> N
 def test_the_node_reaches_the_server_on_eth0_alone(worker: Worker) -> None:
     seen = worker.call(scenarios.from_node, topology.testbed(2), [topology.SERVER, "10.32.1.2", "10.32.2.2"])
     assert seen == {topology.SERVER: Seen.ANSWERED, "10.32.1.2": Seen.NOTHING, "10.32.2.2": Seen.NOTHING}
+
+
+def test_namespaces_are_entered_from_outside(worker: Worker) -> None:
+    """As ``lab matrix`` does from the machine's own namespaces."""
+    outside = Path("/proc/self/ns/net").readlink()
+    with Inside(Path(f"/proc/{worker.pid}/root/run/netns/{worker.paths.fabric}")) as inside:
+        names = {name for _, name in inside.call(socket.if_nameindex)}
+    assert "br-int" in names
+    assert "br-int" not in {name for _, name in socket.if_nameindex()}
+    assert Path("/proc/self/ns/net").readlink() == outside
+    with Inside(tmp := Path("/run/netns/there-is-none")) as absent, pytest.raises(FileNotFoundError, match=tmp.name):
+        absent.call(socket.if_nameindex)
 
 
 def test_nothing_outlives_a_kill(tmp_path: Path) -> None:

@@ -51,6 +51,12 @@ class Worker:
             raise value
         return value
 
+    @property
+    def pid(self) -> int:
+        """PID 1 of the namespaces, as seen from outside."""
+        unshare = self._process.pid
+        return int(Path(f"/proc/{unshare}/task/{unshare}/children").read_text())
+
     def kill(self) -> None:
         """End it as an out-of-memory killer would."""
         self._process.kill()
