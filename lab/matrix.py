@@ -208,7 +208,6 @@ def superlink_port(services: Iterable[Object]) -> int:
 def table(matrix: Matrix) -> Table:
     """Who reaches whom, a row a source."""
     result = Table(title="Who reaches whom", box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    result.caption = "✓ reaches as declared   · nothing passes   ✗ not as declared"
     result.add_column("from \\ to", no_wrap=True)
     for number, _ in enumerate(matrix.stations, 1):
         result.add_column(str(number), justify="center", no_wrap=True)
@@ -233,6 +232,7 @@ def show(matrix: Matrix, console: Console) -> None:
     whole = Measurement.get(console, console.options.update(max_width=10_000), shown).maximum
     console.width = max(console.width, whole)
     console.print(shown)
+    console.print("✓ reaches as declared   · nothing passes   ✗ not as declared", soft_wrap=True)
     for result in matrix.differences:
         wanted = "an answer" if result.meant else "nothing"
         console.print(f"[red]differs[/] {result.probe}: meant {wanted}, seen {result.seen}", soft_wrap=True)
