@@ -65,10 +65,10 @@ class Agent:
         """End every container at once and remove what the agent made; the API server is told nothing."""
         for pod in list(self._pods.values()):
             pod.forget()
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 8  # the supervisor gives ten
         for pod in list(self._pods.values()):
             pod.join(max(0.0, deadline - time.monotonic()))
-        leftovers.remove(self._paths, self._runc)
+        cgroups.remove(self._paths.cgroup)
 
     def _nodes(self, api: Api) -> dict[str, Node]:
         statuses, events = Outbox(), Outbox()

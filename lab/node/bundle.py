@@ -47,7 +47,9 @@ def config(
     security = {**pod["spec"].get("securityContext", {}), **container.get("securityContext", {})}
     user = _user(pod, container, security, image)
     log = Mount(termination_log, container.get("terminationMessagePath", "/dev/termination-log"), read_only=False)
-    binds = [*(_bind(Mount(path, str(path), read_only=True)) for path in image.binds), *map(_bind, (*mounts, log))]
+    # An outer folder first: a volume on /tmp must not hide an image whose files are below /tmp on this machine.
+    of_image = [Mount(path, str(path), read_only=True) for path in image.binds]
+    binds = map(_bind, sorted((*of_image, *mounts, log), key=lambda mount: len(Path(mount.target).parts)))
     return {
         "ociVersion": "1.0.2",
         "hostname": hostname(pod),

@@ -117,6 +117,7 @@ class Pod:
         if self._predecessor is not None:
             self._predecessor.join()
             self._predecessor = None
+        finished_before = self._done
         if not self._done:
             try:
                 self._adopt()
@@ -128,7 +129,10 @@ class Pod:
                 self._failure = ("NodeAgentError", f"the node agent failed: {type(error).__name__}: {error}")
                 self.event("Warning", "FailedSync", self._failure[1])
             cut_short = self._end_at is not None
-            self._tear_down()
+            try:
+                self._tear_down()
+            except Exception:
+                log.exception("what pod %s leaves is removed at the agent's next start", self.name)
             for container in self._containers() if cut_short else ():
                 container.state.lose("the pod was ended before the container could tell")
             self._done = True
@@ -136,22 +140,25 @@ class Pod:
         with self._wake:
             while not (self._forgotten or self._pod["metadata"].get("deletionTimestamp")):
                 self._wake.wait()
-        self._delete()
+        self._delete(report=not finished_before)
 
     def _containers(self, sidecars: bool = True) -> list[Container]:
         return [c for c in (*self._init, *self._main) if sidecars or c.name not in self._sidecars]
 
     def _adopt(self) -> None:
         """Account for containers of an agent that is gone: they ended with it; a restart policy may bring them back."""
-        if self._done or not any(c.state.container_id for c in self._containers()):
+        if not any(c.state.container_id for c in self._containers()):
             return
+        whole = all(c.state.exit_code is not None for c in self._main)  # it only was not said yet
         for container in self._containers():
             if "running" in container.state.state:
                 container.state.lose(_LOST)
-                container.state.last_state = container.state.state
-                container.state.restart_count += 1
-        if self._policy == "Never":
+                if self._due(container):
+                    container.state.last_state = container.state.state
+                    container.state.restart_count += 1
+        if self._policy == "Never" and not whole:
             self._failure = ("NodeAgentRestarted", _LOST)
+        if self._policy == "Never" or (whole and not any(map(self._due, self._main))):
             self._sandbox.attached = True  # by the agent that is gone
             self.end(0)
 
@@ -263,12 +270,13 @@ class Pod:
             thread.join()
         self._sandbox.tear_down(self._pod)
 
-    def _delete(self) -> None:
+    def _delete(self, report: bool) -> None:
         """Take the pod from the API server: its last status first, then the object itself."""
         body = {"gracePeriodSeconds": 0, "preconditions": {"uid": self._sandbox.uid}}
         while not self._forgotten:
             try:
-                self._reporter.send()
+                if report:
+                    self._reporter.send()
                 self._node.api.delete(self._reporter.path, body)
                 return
             except ApiError as error:

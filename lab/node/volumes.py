@@ -95,7 +95,7 @@ class Volumes:
                 policy = self._pod["spec"]["securityContext"].get("fsGroupChangePolicy", "Always")
                 give_to_group(source, self._group, only_on_mismatch=policy == "OnRootMismatch")
             result.append(Mount(source, spec["mountPath"], read_only))
-        return sorted(result, key=lambda mount: mount.target)
+        return result
 
     def _empty(self, name: str, spec: Object) -> Volume:
         path = self._folder / name

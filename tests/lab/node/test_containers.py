@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from lab.node.api import Object
+from lab.paths import REPOSITORY
 
 from .harness import IMAGE, Lab
 
@@ -167,6 +168,17 @@ def test_sub_path_stays_in_its_volume(lab: Lab) -> None:
 def test_what_the_lab_does_not_grant(lab: Lab, name: str, change: Object, reason: str, words: str) -> None:
     lab.run(name, "true", **change)
     assert words in lab.event(name, reason)
+
+
+def test_volume_above_the_image_does_not_hide_it(lab: Lab) -> None:
+    above = str(REPOSITORY.parent)
+    container = {
+        "command": ["sh", "-c", f"touch {above}/file && python -c 'import flwr' && echo both"],
+        "volumeMounts": [{"name": "above", "mountPath": above}],
+    }
+    lab.run("above", container=container, volumes=[{"name": "above", "emptyDir": {}}])
+    assert lab.finished("above", 60)["exitCode"] == 0
+    assert lab.log("above") == "both\n"
 
 
 def test_memory_limit(lab: Lab) -> None:
