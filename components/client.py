@@ -12,7 +12,7 @@ from pulumi_kubernetes.core.v1 import ConfigMap, Secret
 from components import pods
 from components.keys import secret_data
 from components.namespaces import GuardedNamespace, peers
-from components.network import nic
+from components.nics import nic
 from components.objects import Json, metadata
 from components.p3vc import Release
 from components.records import Cluster

@@ -123,12 +123,3 @@ class ClientNetwork(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(parent=self, depends_on=[server]),
         )
         self.register_outputs({})
-
-
-def nic(subnet: str, address: str | None = None, provider: str | None = None) -> dict[str, str]:
-    """Return a pod's annotations for one NIC: on ``subnet``, with port security, at ``address`` if given."""
-    found = {
-        c.nic_annotation("logical_switch", provider): subnet,
-        c.nic_annotation("port_security", provider): "true",
-    }
-    return found | ({c.nic_annotation("ip_address", provider): address} if address else {})

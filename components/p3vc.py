@@ -8,7 +8,7 @@ import pulumi
 from pulumi_kubernetes.batch.v1 import Job
 
 from components import pods
-from components.network import nic
+from components.nics import nic
 from components.objects import Json, metadata
 from components.records import Cluster, Record
 from components.storage import LocalVolume

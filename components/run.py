@@ -11,7 +11,7 @@ from pulumi_kubernetes.batch.v1 import Job
 from pulumi_kubernetes.core.v1 import ConfigMap
 
 from components import pods
-from components.network import nic
+from components.nics import nic
 from components.objects import Json, metadata
 from components.p3vc import RETRY
 from components.records import Cluster, Record

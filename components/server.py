@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from ipaddress import IPv4Address
 
@@ -12,7 +11,7 @@ from pulumi_kubernetes.core.v1 import ConfigMap, Secret, Service
 
 from components import pods
 from components.keys import secret_data
-from components.network import nic
+from components.nics import server_nics
 from components.objects import Json, metadata
 from components.storage import LocalVolume
 from testbed import addressing, commands, keys, naming
@@ -147,18 +146,6 @@ def _template(spec: Testbed, checksum: str) -> Json:
         node=spec.server.node,
         pull_policy=spec.server.image_pull_policy,
         labels=LABELS,
-        annotations={c.ANNOTATION_CHECKSUM: checksum, **_nics(spec)},
+        annotations={c.ANNOTATION_CHECKSUM: checksum, **server_nics(spec)},
         containers=[superlink, executor],
     )
-
-
-def _nics(spec: Testbed) -> dict[str, str]:
-    """Annotations for eth0 on the server's own network and net1 … netN, one on each client network."""
-    found, networks = nic(naming.subnet(spec.name, naming.SERVER), str(addressing.server_address(spec))), []
-    namespace = naming.server_namespace(spec.name)
-    for link in addressing.links(spec):
-        subnet, provider = naming.subnet(spec.name, link.group), naming.provider(spec.name, link.group)
-        found |= nic(subnet, str(link.server), provider)
-        attachment = naming.attachment(link.group)
-        networks.append({"name": attachment, "namespace": namespace, "interface": link.interface})
-    return found | {c.MULTUS_NETWORKS: json.dumps(networks)}
