@@ -18,7 +18,7 @@ from federation.progress import Progress
 from federation.settings import Settings
 from p3vc import mechanisms
 
-EPSILONS = tuple(Decimal(e) for e in ("0.1", "0.3", "0.7", "1", "3", "10"))
+EPSILONS = tuple(Decimal(e) for e in ("0.1", "0.7", "1", "3", "10"))
 SHOWN = 2  # images in the gallery
 DIGITS = Plan(
     dataset="digits",
@@ -27,14 +27,14 @@ DIGITS = Plan(
     clients=3,
     epsilons=EPSILONS,
     seeds=(1, 2, 3),
-    training=Settings(rounds=3, local_epochs=3, learning_rate=0.03),
+    training=Settings(rounds=3, local_epochs=2, learning_rate=0.03, batch_size=16),
 )
 CIFAR10 = replace(
     DIGITS,
     dataset="cifar10",
     block=8,
     neighbourhood=16,
-    training=Settings(rounds=4, local_epochs=4, learning_rate=0.02),
+    training=Settings(rounds=4, local_epochs=4, learning_rate=0.03, batch_size=16),
 )
 
 

@@ -58,8 +58,7 @@ def gallery(
             row = axes[block * count + i]
             for axis, picture in zip(row, [originals[i], *(by_epsilon[e][i] for e in epsilons)], strict=True):
                 _picture(axis, picture)
-            if i == count // 2:
-                row[0].set_ylabel(LABELS[name].replace(" (", "\n("), fontsize=9, color="black")
+            row[0].set_ylabel(LABELS[name].replace(" (", "\n("), fontsize=8)
     for axis, text in zip(axes[0], ["raw", *(f"ε = {e}" for e in epsilons)], strict=True):
         axis.set_title(text, fontsize=9)
     save(figure, path)

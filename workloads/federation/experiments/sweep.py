@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import multiprocessing
 import os
 import tempfile
@@ -77,12 +78,12 @@ def released(plan: Plan, images: Images, name: str, epsilon: Decimal | None, see
 def errors(plan: Plan, images: Images) -> list[dict[str, Any]]:
     """Return, by mechanism and epsilon, the pixel error expected before spending and the error measured.
 
-    Both are mean absolute errors in grey levels against the noise-free block means. ``paper`` has no expected error:
-    its scale is a function of the image.
+    Both are mean absolute errors in grey levels, against the noise-free block means; for ``paper``, which does not
+    pixelise, against the raw image. It has no expected error: its scale is a function of the image.
     """
     domain = Domain((images.shape[1], images.shape[2], images.shape[3]))
     grid = Grid(domain.shape[1], domain.shape[2], plan.block)
-    means = grid.image(grid.sums(images)).astype(np.int64)
+    means = grid.image(grid.sums(images))
     rows: list[dict[str, Any]] = []
     for name in mechanisms.NAMES:
         for epsilon in plan.epsilons:
@@ -92,8 +93,9 @@ def errors(plan: Plan, images: Images) -> list[dict[str, Any]]:
                 if mechanism.private
                 else None
             )
+            without = (means if mechanism.private else images).astype(np.int64)
             measured = [
-                float(np.abs(released(plan, images, name, epsilon, seed) - means).mean()) for seed in plan.seeds
+                float(np.abs(released(plan, images, name, epsilon, seed) - without).mean()) for seed in plan.seeds
             ]
             rows.append(
                 {
@@ -157,10 +159,10 @@ def run(plan: Plan, images: Images, labels: Labels, workers: int) -> Iterator[di
 
 
 def _one_thread() -> None:
-    import logging  # noqa: PLC0415
-
     os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported, which comes later
-    logging.getLogger("flwr").setLevel(logging.WARNING)
+    from flwr.supercore.logger import FLOWER_LOGGER  # noqa: PLC0415
+
+    FLOWER_LOGGER.setLevel(logging.WARNING)
 
 
 def _train(task: tuple[Plan, Images, Labels, Point]) -> dict[str, Any]:

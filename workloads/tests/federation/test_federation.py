@@ -17,7 +17,7 @@ from federation.settings import Settings
 from tests.federation.conftest import Parts
 from tests.federation.loopback import Loopback
 
-pytestmark = pytest.mark.federation
+pytestmark = [pytest.mark.federation, pytest.mark.timeout(900)]
 
 CONFIG: dict[str, str | int | float] = {"rounds": 2, "local-epochs": 1, "batch-size": 16}
 
@@ -25,7 +25,7 @@ CONFIG: dict[str, str | int | float] = {"rounds": 2, "local-epochs": 1, "batch-s
 def test_a_federation(tmp_path: Path, digits: Callable[[int, int], Parts]) -> None:
     parts = digits(2, 100)
     with Loopback(tmp_path / "lab", parts) as lab:
-        done = lab.run(CONFIG, None, "--wait", "120", "--timeout", "240")
+        done = lab.run(CONFIG, None, "--wait", "300", "--timeout", "400")
         assert done.returncode == 0, done.stderr + lab.logs()
         assert "round 2/2" in done.stderr
         record = json.loads((lab.root / "termination-log").read_text())
@@ -54,13 +54,13 @@ def test_a_federation(tmp_path: Path, digits: Callable[[int, int], Parts]) -> No
 
         # A client that is no longer declared loses its key; one whose volume is not released stops the run by name.
         (lab.root / "c1" / "private" / c.MANIFEST).unlink()
-        refused = lab.run(CONFIG, ["c1"], "--wait", "60", "--timeout", "120")
+        refused = lab.run(CONFIG, ["c1"], "--wait", "120", "--timeout", "200")
         assert refused.returncode == 1, refused.stderr + lab.logs()
         assert "unregistered SuperNode c0: its client is no longer declared" in refused.stderr
         error = json.loads((lab.root / "termination-log").read_text())["error"]
         assert "client c1:" in error
         assert "holds no complete release" in error
 
-        again = lab.run(CONFIG, ["c0"], "--wait", "5")
+        again = lab.run(CONFIG, ["c0"], "--wait", "60")
         assert again.returncode == 2
         assert "was unregistered, which is permanent" in again.stderr

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
@@ -82,7 +83,7 @@ def test_steps_are_those_of_torch_sgd(digits: Digits) -> None:
             images = models.to_input(release.images[chosen], torch.device("cpu"))
             loss = torch.nn.functional.cross_entropy(theirs(images), torch.from_numpy(release.labels[chosen]))
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
     for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(a, b)
@@ -110,7 +111,7 @@ def volumes(root: Path, parts: Parts) -> dict[str, Path]:
     return {client: root / client for client in parts}
 
 
-def weights(outcome: Outcome) -> np.ndarray:  # type: ignore[type-arg]
+def weights(outcome: Outcome) -> npt.NDArray[np.float32]:
     return np.concatenate([a.numpy().ravel() for a in outcome.arrays.values()])
 
 
