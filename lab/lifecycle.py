@@ -118,7 +118,9 @@ def _wait(paths: Paths, timeout: float = 180.0) -> None:
         if state is not None and state.phase == "failed":
             raise LabError(f"the lab did not start: {state.detail}")
         if not alive:
-            raise LabError(f"the lab's supervisor ended while starting; see {paths.logs / 'supervisor.log'}")
+            log = paths.logs / "supervisor.log"
+            last = log.read_text(errors="replace").splitlines()[-8:]
+            raise LabError("\n".join(["the lab's supervisor ended while starting", f"last lines of {log}:", *last]))
         if state is not None and state.detail not in ("", told):
             told = state.detail
             say(f"starting {told}")
