@@ -68,7 +68,7 @@ class Client(pulumi.ComponentResource):
             annotations={c.ANNOTATION_ISOLATION: spec.isolation},
             pods=PODS,
             room=Resources(cpu=whole.cpu * PODS, memory=whole.memory * PODS, gpu=whole.gpu),
-            policy=_only_the_server(spec, client),
+            allowed={c.ROLE_CLIENT: _only_the_server(spec, client)},
             opts=pulumi.ResourceOptions(parent=self),
         )
         self.release = Release(
@@ -115,7 +115,7 @@ class Client(pulumi.ComponentResource):
 def _only_the_server(spec: Testbed, client: ClientSpec) -> Json:
     server = IPv4Network(addressing.link_of(spec, client).server)
     ports = [{"protocol": "TCP", "port": spec.server.port}]
-    return {"policyTypes": ["Ingress", "Egress"], "egress": [{"to": peers([server]), "ports": ports}]}
+    return {"egress": [{"to": peers([server]), "ports": ports}]}
 
 
 def _template(spec: Testbed, client: ClientSpec, labels: dict[str, str], published: str) -> Json:

@@ -10,14 +10,15 @@ from pulumi_kubernetes.networking.v1 import NetworkPolicy
 
 from components.objects import Json, metadata
 from components.pods import quantities
+from testbed import contract as c
 from testbed.spec import Resources, Testbed
 
 
 class GuardedNamespace(pulumi.ComponentResource):
     """A namespace nothing runs in unless it is allowed.
 
-    Creates a Namespace with Kubernetes' ``restricted`` pod security, a ResourceQuota and the NetworkPolicy
-    ``default`` of all its pods.
+    Creates a Namespace with Kubernetes' ``restricted`` pod security, a ResourceQuota, the NetworkPolicy ``default``
+    that lets no pod send or receive, and one NetworkPolicy for each role that may.
     """
 
     def __init__(
@@ -30,7 +31,7 @@ class GuardedNamespace(pulumi.ComponentResource):
         annotations: dict[str, str] | None = None,
         pods: int,
         room: Resources,
-        policy: Json,
+        allowed: dict[str, Json],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         """Declare the namespace.
@@ -43,7 +44,7 @@ class GuardedNamespace(pulumi.ComponentResource):
             annotations: its annotations.
             pods: how many pods may run at a time.
             room: what they may ask for together.
-            policy: the NetworkPolicy's ``spec`` without its pod selector.
+            allowed: by role, the ``ingress`` and ``egress`` of a NetworkPolicy for its pods.
             opts: the usual options.
         """
         super().__init__("kubeflower:index:GuardedNamespace", name, None, opts)
@@ -65,12 +66,14 @@ class GuardedNamespace(pulumi.ComponentResource):
             spec={"hard": hard},
             opts=inside,
         )
-        NetworkPolicy(
-            f"{name}-default",
-            metadata=metadata(spec, "default", namespace),
-            spec={"podSelector": {}, **policy},
-            opts=inside,
-        )
+        for role, rules in {"": {}, **allowed}.items():
+            selected = {"matchLabels": {c.LABEL_ROLE: role}} if role else {}
+            NetworkPolicy(
+                f"{name}-{role or 'default'}",
+                metadata=metadata(spec, role or "default", namespace),
+                spec={"podSelector": selected, "policyTypes": ["Ingress", "Egress"], **rules},
+                opts=inside,
+            )
         self.register_outputs({})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network
 from typing import Any
 
 import pulumi
@@ -75,7 +76,7 @@ class Testbed(pulumi.ComponentResource):
             labels={c.LABEL_ROLE: c.ROLE_SERVER},
             pods=SERVER_PODS,
             room=_room(spec),
-            policy=_testbed_only(spec),
+            allowed={c.ROLE_SERVER: _callers(spec), c.ROLE_RUN: _server_only(spec)},
             opts=child,
         )
         eth0 = ServerNetwork(f"{name}-server-network", spec, opts=child)
@@ -118,11 +119,13 @@ def _room(spec: core.Testbed) -> Resources:
     return Resources(cpu=own.cpu + 3 * RUN.cpu, memory=own.memory + 3 * RUN.memory, gpu=own.gpu)
 
 
-def _testbed_only(spec: core.Testbed) -> Json:
-    """Clients, nodes and the run reach the SuperLink; the server itself opens connections to nobody else."""
-    callers = [*(link.cidr for link in addressing.links(spec)), spec.network.server, spec.network.join]
-    return {
-        "policyTypes": ["Ingress", "Egress"],
-        "ingress": [{"from": peers(callers), "ports": [{"protocol": "TCP", "port": spec.server.port}]}],
-        "egress": [{"to": peers([spec.network.server])}],
-    }
+def _callers(spec: core.Testbed) -> Json:
+    """Clients, nodes and the run reach the SuperLink, which opens connections to nobody."""
+    networks = [*(link.cidr for link in addressing.links(spec)), spec.network.server, spec.network.join]
+    return {"ingress": [{"from": peers(networks), "ports": [{"protocol": "TCP", "port": spec.server.port}]}]}
+
+
+def _server_only(spec: core.Testbed) -> Json:
+    """The run reaches the SuperLink and nothing else."""
+    server = IPv4Network(addressing.server_address(spec))
+    return {"egress": [{"to": peers([server]), "ports": [{"protocol": "TCP", "port": spec.server.port}]}]}

@@ -137,7 +137,7 @@ def test_everything_is_a_child_of_the_testbed_and_uses_its_provider(engine: Engi
 
     run(program)
     objects = {urn for urn in engine.after if "$kubernetes:" in urn}
-    assert len(objects) == 70
+    assert len(objects) == 75
     assert all("::own::" in engine.provider[urn] for urn in objects)
     for urn in objects:
         top = urn

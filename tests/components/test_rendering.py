@@ -58,7 +58,7 @@ def test_the_papers_testbed_has_every_object_of_the_contract(paper: list[Manifes
         "Job": 11,  # ten releases and the run
         "Namespace": 11,
         "NetworkAttachmentDefinition": 12,  # capacity
-        "NetworkPolicy": 11,
+        "NetworkPolicy": 23,  # in each namespace nothing by default, then one for each role that may
         "NodePatch": 6,
         "PersistentVolume": 22,
         "PersistentVolumeClaim": 22,
@@ -188,9 +188,11 @@ def test_addresses_given_out_on_demand_never_meet_pinned_ones(stack: list[Manife
 
 
 def test_network_policies_let_a_client_reach_the_server_and_nothing_else(lab: list[Manifest]) -> None:
-    policy = find(lab, "NetworkPolicy", "default", "lab-client-e3")["spec"]
+    nothing = find(lab, "NetworkPolicy", "default", "lab-client-e3")["spec"]
+    assert nothing == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    policy = find(lab, "NetworkPolicy", "client", "lab-client-e3")["spec"]
     assert policy == {
-        "podSelector": {},
+        "podSelector": {"matchLabels": {"kubeflower.io/role": "client"}},  # not the P3-VC
         "policyTypes": ["Ingress", "Egress"],
         "egress": [{"to": [{"ipBlock": {"cidr": "10.64.0.18/32"}}], "ports": [{"protocol": "TCP", "port": 8080}]}],
     }
