@@ -14,6 +14,7 @@ from testbed.reachability.lookup import EVERY
 from testbed.reachability.model import Model
 from testbed.reachability.networks import Hazard
 from testbed.reachability.ports import Port
+from testbed.reachability.space import EMPTY, Region
 from testbed.workloads import Pod
 
 Verdict = Literal["isolated", "reachable", "unknown"]
@@ -31,6 +32,7 @@ class Pair:
     verdict: Verdict
     via: Via | None = None
     path: tuple[Hop, ...] = ()
+    packets: Region = EMPTY  # a reachable pair's, as they arrive
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +67,8 @@ class Result:
                     yield self.found.get((source, target)) or Pair(source, target, "isolated")
 
 
-def from_port(model: Model, port: Port, via: Via) -> Iterator[tuple[Pod, Via, tuple[Hop, ...]]]:
-    """The client pods that packets of ``port`` reach, with the way."""
+def from_port(model: Model, port: Port, via: Via) -> Iterator[Pair]:
+    """The client pods that packets of ``port`` reach, with the way; a pod may come several times."""
     forged = via == "forged-source"
     note = " with a forged source: port security is off" if forged else ""
     for arrival in Walk(model).start(port, EVERY if forged else port.addresses, note):
@@ -75,7 +77,8 @@ def from_port(model: Model, port: Port, via: Via) -> Iterator[tuple[Pod, Via, tu
             if forged:
                 first = hops[0]
                 hops = (Hop(first.at, first.why, Origin(port.pod.owner, port.security, "no port security")), *hops[1:])
-            yield arrival.port.pod, ("server" if arrival.relayed else via), hops
+            way: Via = "server" if arrival.relayed else via
+            yield Pair(port.pod, arrival.port.pod, "reachable", way, hops, arrival.packets)
 
 
 def decide(model: Model, groups: Groups, sources: Collection[Pod] | None = None) -> Result:
@@ -103,9 +106,9 @@ def _reach(model: Model, groups: Groups, chosen: list[Pod], found: dict[tuple[Po
         for port in model.of_pod.get(pod, ()):
             ways: tuple[Via, ...] = ("direct",) if port.secured else ("direct", "forged-source")
             for via in ways:
-                for target, way, hops in from_port(model, port, via):
-                    if (pod, target) not in found and groups.apart(pod, target):
-                        found[pod, target] = Pair(pod, target, "reachable", way, hops)
+                for pair in from_port(model, port, via):
+                    if (pod, pair.target) not in found and groups.apart(pod, pair.target):
+                        found[pod, pair.target] = pair
         if len(found) > MAX_FOUND:
             return False
     return True
