@@ -57,7 +57,7 @@ def _locked(paths: Paths, pid: int) -> Engine:
     engine = Engine("lab", env.environment(paths))
     engine.init()
     lock = paths.backend / ".pulumi" / "locks" / "organization" / "kubeflower" / "lab" / "x.json"
-    lock.parent.mkdir(parents=True)
+    lock.parent.mkdir(parents=True, exist_ok=True)
     lock.write_text(json.dumps({"pid": pid, "username": "root", "hostname": socket.gethostname()}))
     return engine
 
