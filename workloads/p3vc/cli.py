@@ -7,7 +7,7 @@ import contextlib
 import json
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,9 +26,9 @@ _EPILOG = """exit codes: 0 done; 2 bad input; 3 refused: the privacy terms of th
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     args = _parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, _interrupt)  # so that a stopped pod leaves no partial file
     try:
-        record, summary = args.run(args)
+        with _stoppable():
+            record, summary = args.run(args)
     except P3VCError as error:
         return _fail(args, str(error), error.exit_code)
     except KeyboardInterrupt:
@@ -42,8 +42,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """Take SIGTERM as an interruption, so that a stopped pod leaves no partial file."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 def _fail(args: argparse.Namespace, message: str, code: int) -> int:

@@ -80,7 +80,7 @@ def test_a_doctored_pickle_runs_nothing(tmp_path: Path) -> None:
 
 
 def test_a_doctored_archive_unpickles_nothing(tmp_path: Path) -> None:
-    np.savez(tmp_path / "x.npz", images=images(3), labels=np.array([Evil(tmp_path / "ran")] * 3, dtype=object))
+    np.savez(tmp_path / "x.npz", images=images(3), labels=np.array([Evil(tmp_path / "ran")] * 3, object))
     assert "never loaded" in refusal(tmp_path)
     assert not (tmp_path / "ran").exists()
 
@@ -117,15 +117,15 @@ def damaged(path: Path, how: str) -> Path:
     elif how == "text":
         path.write_text("these are not the images you are looking for")
     else:
-        arrays = {
+        arrays: dict[str, tuple[np.ndarray, np.ndarray]] = {
             "float": (images(5).astype(np.float32), np.arange(5)),
             "grey": (images(5)[:, 0], np.arange(5)),
             "few labels": (images(5), np.arange(4)),
             "float labels": (images(5), np.arange(5) / 2),
             "no records": (images(5)[:0], np.arange(0)),
             "fortran": (np.asfortranarray(images(5)), np.arange(5)),
-        }[how]
-        np.savez(path, images=arrays[0], labels=arrays[1])
+        }
+        np.savez(path, images=arrays[how][0], labels=arrays[how][1])
     return path
 
 

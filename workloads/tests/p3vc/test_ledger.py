@@ -80,8 +80,12 @@ def test_the_charge_is_on_disk_before_the_first_record_is_read(tool: Tool, monke
 
 @pytest.mark.parametrize(
     "more",
-    [("--mechanism", "exponential"), ("--block", "2", "--neighbourhood", "2"), ("--labels", "private", "--label-epsilon", "0.1"),
-     ("--partition", "0/2")],
+    [
+        ("--mechanism", "exponential"),
+        ("--block", "2", "--neighbourhood", "2"),
+        ("--labels", "private", "--label-epsilon", "0.1"),
+        ("--partition", "0/2"),
+    ],
 )
 def test_a_claim_id_stands_for_one_set_of_parameters(tool: Tool, more: tuple[str, ...]) -> None:
     tool.register()

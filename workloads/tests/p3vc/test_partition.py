@@ -7,12 +7,14 @@ from p3vc.partition import Partition
 from tests.p3vc.support import Tool, save
 
 
-def parts(partitioner: str, labels: np.ndarray, count: int = 5, seed: int = 1, alpha: float = 0.5, chunk: int = 0) -> np.ndarray:
+def parts(
+    partitioner: str, labels: np.ndarray, *, count: int = 5, seed: int = 1, alpha: float = 0.5, chunk: int = 0
+) -> np.ndarray:
     """The part of each record, from every part's own view."""
     all_parts = [Partition(i, count, partitioner, alpha, seed) for i in range(count)]
     views = np.stack([p.members(chunk, labels, p.proportions(10)) for p in all_parts])
     assert (views.sum(axis=0) == 1).all()  # every record is in exactly one part
-    return views.argmax(axis=0)
+    return np.asarray(views.argmax(axis=0))
 
 
 LABELS = np.arange(20_000) % 10
@@ -27,7 +29,9 @@ def test_iid_parts_are_even_and_blind_to_labels() -> None:
 def test_dirichlet_parts_are_skewed_by_label() -> None:
     table = np.array([np.bincount(parts("dirichlet", LABELS)[label == LABELS], minlength=5) for label in range(10)])
     assert (table.max(axis=1) > 2 * table.mean(axis=1)).mean() > 0.4
-    even = np.array([np.bincount(parts("dirichlet", LABELS, alpha=1e5)[label == LABELS], minlength=5) for label in range(10)])
+    even = np.array(
+        [np.bincount(parts("dirichlet", LABELS, alpha=1e5)[label == LABELS], minlength=5) for label in range(10)]
+    )
     assert even.min() > 300
 
 
@@ -43,7 +47,13 @@ def test_seeds_and_chunks_differ_and_repeat() -> None:
     assert (parts("iid", LABELS) == parts("iid", LABELS)).all()
     assert (parts("iid", LABELS) != parts("iid", LABELS, seed=2)).mean() > 0.5
     assert (parts("iid", LABELS) != parts("iid", LABELS, chunk=1)).mean() > 0.5
-    families = {Partition(0, n, kind, a, s).family(10) for n in (2, 3) for kind in ("iid", "dirichlet") for a in (0.5, 1.0) for s in (1, 2)}
+    families = {
+        Partition(0, n, kind, a, s).family(10)
+        for n in (2, 3)
+        for kind in ("iid", "dirichlet")
+        for a in (0.5, 1.0)
+        for s in (1, 2)
+    }
     assert len(families) == 12  # alpha says nothing about an iid split
     assert Partition(0, 3, "iid", 0.5, 1).family(10) == Partition(2, 3, "iid", 0.5, 1).family(10)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
+from scipy import stats  # type: ignore[import-untyped]
 
 from p3vc.keystream import Keystream
 from p3vc.sampler import MAX_SCALE, Geometric, _Digit, geometric, randomised_response
@@ -121,7 +121,9 @@ def test_the_leading_digit_has_no_end() -> None:
     assert chi_square(draws, [(1 - r) * r**k for k in range(40)] + [r**40]) > ALPHA
 
 
-@pytest.mark.parametrize(("scale", "high"), [(Fraction(3), 20), (Fraction(30), 20), (Fraction(10**6), 20), (Fraction(1, 2), 3)])
+@pytest.mark.parametrize(
+    ("scale", "high"), [(Fraction(3), 20), (Fraction(30), 20), (Fraction(10**6), 20), (Fraction(1, 2), 3)]
+)
 @pytest.mark.parametrize("centre", [0, 7, 20])
 def test_the_exponential_mechanism_has_the_declared_law(scale: Fraction, high: int, centre: int) -> None:
     centre = min(centre, high)

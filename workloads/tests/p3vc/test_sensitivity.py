@@ -19,7 +19,7 @@ def test_derived_sensitivity_is_the_largest_change_of_any_neighbours(
     shape: tuple[int, int, int], pixels: int, block: int
 ) -> None:
     """Every image over the range's ends against every other: the bound holds and is met."""
-    channels, height, width = shape
+    _, height, width = shape
     everything = np.array(list(itertools.product([0, 255], repeat=int(np.prod(shape)))), np.uint8).reshape(-1, *shape)
     sums = Grid(height, width, block).sums(everything)
     worst = 0
