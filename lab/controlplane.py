@@ -189,7 +189,7 @@ def _healthy(pki: Path, port: int, path: str) -> bool:
 
 def api(paths: Paths) -> client.ApiClient:
     """A client of the lab's API server with the administrator's credentials."""
-    connection: client.ApiClient = config.new_client_from_config(str(paths.kubeconfig))  # type: ignore[no-untyped-call]
+    connection: client.ApiClient = config.new_client_from_config(str(paths.kubeconfig))
     return connection
 
 
