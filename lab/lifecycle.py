@@ -161,9 +161,13 @@ def stop(paths: Paths) -> State | None:
 
 def sweep(paths: Paths) -> None:
     """Remove what outlives a supervisor: cgroups and the folders of running things. Only while the lock is held."""
-    for folder in _cgroups(paths):
-        for path, _, _ in os.walk(folder, topdown=False):
-            os.rmdir(path)  # noqa: PTH106 - a cgroup is removed whole, never its files
+    deadline = time.monotonic() + 5
+    while _cgroups(paths) and time.monotonic() < deadline:  # a process that is just being killed holds its cgroup
+        for folder in _cgroups(paths):
+            for path, _, _ in os.walk(folder, topdown=False):
+                with suppress(OSError):
+                    os.rmdir(path)  # noqa: PTH106 - a cgroup is removed whole, never its files
+        time.sleep(0.02)
     for folder in (paths.run, paths.pods):
         shutil.rmtree(folder, ignore_errors=True)
 
