@@ -61,9 +61,27 @@ def _flat(context: Context) -> list[Violation]:
     return found
 
 
+def _shared(context: Context) -> list[Violation]:
+    """Two clients on one network that no group lets share it, whatever else keeps them apart."""
+    found = []
+    for name, ports in context.model.on_subnet.items():
+        owners = {context.groups.of(p.pod): p for p in ports if p.pod.client}
+        if len(owners) < 2 or context.model.subnets[name].obj is None:
+            continue
+        clients = sorted({p.pod.client or "" for p in ports if p.pod.client})
+        for port in owners.values():
+            named = ", ".join(clients[:4]) + (" ..." if len(clients) > 4 else "")
+            message = f"clients {named} share network {name}; a policy on top of it is no network of their own"
+            text = "put each client on the private subnet of its own VPC"
+            lines = tuple(f"{p.pod.name} {p.nic}: {p.origin}" for p in owners.values())[:8]
+            found.append(violation(NAME, port.pod.owner, port.origin.path, message, text, witness=lines))
+            break
+    return found
+
+
 def check(context: Context) -> list[Violation]:
     """Refuse every way from one client to another."""
-    found = [*_reachable(context), *_flat(context)]
+    found = [*_reachable(context), *_shared(context), *_flat(context)]
     for origin, message in context.group_problems:
         found.append(
             violation(NAME, origin.obj, origin.path, message, "declare isolation: client, or place the group together")
