@@ -196,6 +196,12 @@ class Placer:
                 self._hazard(pod, path, "its address cannot be read", "give one address, or remove the annotation")
         security = pod.annotation(c.nic_annotation("port_security", provider))
         return [
-            Port(pod, nic, net, pinned or net.cidrs, secured, provider is None, origin, security)
+            Port(pod, nic, net, _addresses(net, pinned), secured, provider is None, origin, security)
             for net, origin in names
         ]
+
+
+def _addresses(net: Subnet, pinned: tuple[Interval, ...]) -> tuple[Interval, ...]:
+    """The pinned addresses; with the whole subnet's when one lies outside it, since then another may be given."""
+    inside = pinned and all(any(low <= a and b <= high for low, high in net.cidrs) for a, b in pinned)
+    return pinned if inside else (*pinned, *net.cidrs)

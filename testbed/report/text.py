@@ -36,8 +36,7 @@ def findings(found: Findings) -> str:
         lines.append(f"{result.isolated} of {result.total} pairs of pods of different clients are isolated{more}")
         if open_:
             lines.append(f"{open_} are not")
-    for account in found.accounts:
-        lines.append(f"dataset {account.dataset}: epsilon {show(account.epsilon)} of {show(account.budget)}")
+    lines += [f"dataset {a.dataset}: epsilon {show(a.epsilon)} of {show(a.budget)}" for a in found.accounts]
     count = len(found.violations)
     lines.append("no violation" if not count else f"{count} violation{'s' if count > 1 else ''}")
     return "\n".join(lines)

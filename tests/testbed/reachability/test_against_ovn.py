@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -170,12 +171,12 @@ def test_ovn_delivers_nothing_that_the_policy_calls_isolated(
                         why, f"seed {seed} {pair.source.name} -> {pair.target.name}: {[h.why for h in pair.path]}"
                     )
         seed += 1
+    lines = [
+        f"OVN: seeds {SEED} to {seed - 1}, {reachable} pairs delivered, {isolated} not; false alarms {dict(alarms)}"
+    ]
+    lines += [f"  {why}: {example}" for why, example in examples.items()]
     with capsys.disabled():
-        print(  # noqa: T201
-            f"\nOVN: seeds {SEED} to {seed - 1}, {reachable} pairs delivered, {isolated} not; false alarms {dict(alarms)}"
-        )
-        for why, example in examples.items():
-            print(f"  {why}: {example}")
+        sys.stdout.write("\n" + "\n".join(lines) + "\n")
     assert not missed, "\n".join(missed)
     assert reachable > 10, "the scenarios make no mistakes"
     assert sum(alarms.values()) < 0.02 * isolated, f"{alarms} of {isolated}\n{examples}"

@@ -9,8 +9,9 @@ import pytest
 
 from testbed.contract import MULTUS_NETWORKS
 from testbed.edits import apply
-from testbed.rules import RULES, Context, judge, judge_one
+from testbed.rules import RULES, judge, judge_one
 from testbed.rules.config import PolicyConfig
+from testbed.rules.context import Context
 
 from . import worlds
 from .worlds import Body
@@ -51,7 +52,7 @@ def stranger(namespace: str, **spec: Any) -> Body:
     return obj("Pod", "stranger", namespace, spec={"containers": [{"name": "x", "image": "y"}], **spec})
 
 
-HARDENED = {
+HARDENED: dict[str, worlds.Mistake] = {
     "hostNetwork": lambda m: pod(m).update(hostNetwork=True),
     "hostPID": lambda m: pod(m).update(hostPID=True),
     "hostIPC": lambda m: pod(m).update(hostIPC=True),
@@ -99,7 +100,7 @@ HARDENED = {
         for c in ("e1", "e3")
     ],
 }
-STORAGE = {
+STORAGE: dict[str, worlds.Mistake] = {
     "raw volume": lambda m: pod(m)["volumes"][0].update(
         {"persistentVolumeClaim": {"claimName": "raw"}, "emptyDir": None}
     ),
@@ -123,7 +124,7 @@ STORAGE = {
         dataSource={"kind": "PersistentVolumeClaim", "name": "raw"}
     ),
 }
-ROUTES = {
+ROUTES: dict[str, worlds.Mistake] = {
     "foreign subnet": lambda m: marks(m).update({"ovn.kubernetes.io/logical_switch": "lab-net-s002"}),
     "dual-homed": lambda m: marks(m).update(
         {
@@ -136,13 +137,13 @@ ROUTES = {
         subnet(m, 2).update(vpc="lab-vpc-s001"),
         subnet(m, 1).update(private=False),
         subnet(m, 2).update(private=False),
-        [m.remove(x) for x in list(m) if x["kind"] == "NetworkPolicy"],
+        m.__setitem__(slice(None), [x for x in m if x["kind"] != "NetworkPolicy"]),
     ],
     "isolation beyond the policy": lambda m: worlds.one(m, "Namespace", "lab-client-e1")["metadata"][
         "annotations"
     ].update({"kubeflower.io/isolation": "domain"}),
 }
-CLOSED = {
+CLOSED: dict[str, worlds.Mistake] = {
     "gateway": lambda m: m.append(
         obj("VpcNatGateway", "g", None, "kubeovn.io/v1", spec={"vpc": "lab-vpc-s001", "subnet": "lab-net-s001"})
     ),
@@ -257,7 +258,6 @@ def test_a_broken_rule_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(context: Context) -> Any:
         raise RuntimeError("no\nreason")
 
-    monkeypatch.setitem(dict(RULES), "p3vc-only", broken)
     monkeypatch.setattr("testbed.rules.RULES", {**RULES, "p3vc-only": broken})
     (violation,) = judge_one("p3vc-only", Context(()))
     assert violation.rule == "fail-closed"

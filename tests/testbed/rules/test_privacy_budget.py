@@ -149,15 +149,20 @@ def container(manifests: list[Body]) -> Body:
     return worlds.template(job(manifests))["spec"]["containers"][0]  # type: ignore[no-any-return]
 
 
-UNPROVEN = {
+def unlabelled(manifests: list[Body]) -> None:
+    worlds.template(job(manifests))["metadata"]["labels"].pop("kubeflower.io/role")
+    put(manifests, "--epsilon", "9")
+
+
+UNPROVEN: dict[str, worlds.Mistake] = {
     "cron": to_cron,
     "shell": shell,
     "no command": lambda m: container(m).pop("command"),
     "variable": lambda m: argv(m).__setitem__(argv(m).index("--epsilon") + 1, "$(EPSILON)"),
-    "unknown flag": lambda m: put(m, "--eps", "9"),
+    "unknown flag": lambda m: argv(m).extend(["--eps", "9"]),
     "twice": lambda m: argv(m).extend(["--epsilon", "9"]),
-    "not a number": lambda m: put(m, "--epsilon", "NaN"),
-    "negative": lambda m: put(m, "--epsilon", "-1"),
+    "not a number": lambda m: argv(m).__setitem__(argv(m).index("--epsilon") + 1, "NaN"),
+    "negative": lambda m: argv(m).__setitem__(argv(m).index("--epsilon") + 1, "-1"),
     "environment": lambda m: container(m)["env"].append({"name": "PYTHONPATH", "value": "/x"}),
     "envFrom": lambda m: container(m).__setitem__("envFrom", [{"configMapRef": {"name": "x"}}]),
     "hook": lambda m: container(m).__setitem__("lifecycle", {"postStart": {"exec": {"command": ["p3vc"]}}}),
@@ -168,10 +173,7 @@ UNPROVEN = {
     "assertion": lambda m: worlds.notes(job(m)).__setitem__("kubeflower.io/disjoint", "because I say so"),
     "part": lambda m: worlds.notes(job(m)).__setitem__("kubeflower.io/partition", "1/4"),
     "deployment": lambda m: job(m).update(kind="Deployment", apiVersion="apps/v1"),
-    "unlabelled": lambda m: (
-        worlds.template(job(m))["metadata"]["labels"].pop("kubeflower.io/role"),
-        put(m, "--epsilon", "9"),
-    ),
+    "unlabelled": unlabelled,
 }
 
 
