@@ -7,14 +7,14 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from lab.errors import LabError
-from lab.paths import REPOSITORY, Paths
+from lab.paths import Paths
 from lab.progress import step
-from testbed import contract, placement
+from testbed import contract, ledger, placement
 from testbed.spec import Client, Testbed
 
-P3VC = REPOSITORY / "workloads" / ".venv" / "bin" / "p3vc"
 BUNDLED = ("digits",)  # data sets that need no download: scikit-learn brings them along
 
 
@@ -63,7 +63,9 @@ def _bundled(dataset: str, folders: list[Path]) -> None:
     """Make a bundled data set once and give each folder its copy, complete or not at all."""
     with tempfile.TemporaryDirectory(prefix="kubeflower-") as scratch:
         made = Path(scratch) / f"{dataset}.npz"
-        done = subprocess.run([P3VC, "dataset", dataset, "--out", made], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [ledger.P3VC, "dataset", dataset, "--out", made], capture_output=True, text=True, check=False
+        )
         if done.returncode:
             raise LabError(f"making the data set {dataset!r} failed: {done.stderr.strip()}")
         content = made.read_bytes()
@@ -76,6 +78,22 @@ def _bundled(dataset: str, folders: list[Path]) -> None:
         os.chown(beside, contract.UID, contract.UID)
         beside.chmod(0o440)
         beside.rename(folder / made.name)
+
+
+def spent(paths: Paths, spec: Testbed) -> dict[str, Any]:
+    """Read the clients' ledgers as the policies' configuration, so that a plan is added to what is spent.
+
+    Raises:
+        LabError: when a ledger is damaged, or admits no further claim.
+    """
+    found: list[ledger.Ledger] = []
+    try:
+        for client in placement.clients(spec):
+            folder = _client_folders(paths, spec, client)[0] / contract.SUBPATH_LEDGER
+            found += ledger.read(client.dataset or spec.dataset.name, folder)
+        return ledger.spent(found)
+    except ledger.LedgerError as error:
+        raise LabError(f"the privacy ledger cannot be counted: {error}") from None
 
 
 def kept(paths: Paths) -> Iterator[str]:

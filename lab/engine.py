@@ -32,11 +32,13 @@ class Engine:
         stack: its name.
         environment: variables added to this process's own.
         config: stack file, where it is not the project's own.
+        spent: configuration of the policies beside their defaults, such as what is spent already.
     """
 
     stack: str
     environment: Mapping[str, str]
     config: Path | None = None
+    spent: Mapping[str, Any] | None = None
 
     def init(self, cwd: Path = REPOSITORY) -> bool:
         """Create the stack in the backend unless it is there; return whether it was created."""
@@ -101,6 +103,10 @@ class Engine:
         arguments += ["--config-file", str(self.config)] if self.config else []
         narrator = Narrator(verb)
         with tempfile.TemporaryDirectory(prefix="kubeflower-") as scratch:
+            if self.spent:
+                settings = Path(scratch) / "policies.json"
+                settings.write_text(json.dumps(self.spent))
+                arguments += ["--policy-pack-config", str(settings)]
             pipe = Path(scratch) / "events"
             os.mkfifo(pipe, 0o600)
             with os.fdopen(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as log:

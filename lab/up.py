@@ -47,7 +47,7 @@ def up(paths: Paths, stack: str) -> None:
     else:
         say("the lab runs already")
     disks.prepare(paths, spec)
-    engine = Engine(stack, environment(paths))
+    engine = Engine(stack, environment(paths), spent=disks.spent(paths, spec))
     engine.unlock(paths.backend)
     if not engine.init():
         say(f"comparing stack {stack} with what is running")

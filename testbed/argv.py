@@ -127,8 +127,13 @@ def _partition(options: dict[str, str]) -> Partition | None:
         raise UnprovenError(f"--partition {options['partition']!r} is not INDEX/COUNT with INDEX from 0")
     if partitioner not in ("iid", "dirichlet"):
         raise UnprovenError(f"--partitioner {partitioner!r} is not iid or dirichlet")
-    scheme = f"{partitioner} of {count}, alpha {options.get('alpha')}, seed {options.get('seed')}"
-    return Partition(int(index), int(count), scheme, partitioner != "iid")
+    named = scheme(partitioner, count, options.get("alpha"), options.get("seed"))
+    return Partition(int(index), int(count), named, partitioner != "iid")
+
+
+def scheme(partitioner: str, count: object, alpha: object, seed: object) -> str:
+    """Name everything that decides who gets which record: parts of one scheme are disjoint."""
+    return f"{partitioner} of {count}, alpha {alpha}, seed {seed}"
 
 
 def parse(argv: Sequence[Any]) -> Register | Spend | Verify:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from testbed import ledger as books
 from testbed.compare import difference
 from testbed.errors import SpecError
 from testbed.manifests import UnreadableError, read
@@ -109,6 +111,29 @@ def comment(arguments: argparse.Namespace) -> int:
     return OK
 
 
+def ledger(arguments: argparse.Namespace) -> int:
+    """Show what privacy ledgers hold, or write it as the policies' configuration."""
+    found = []
+    for entry in arguments.ledgers:
+        name, named, folder = entry.rpartition("=")
+        found += books.read(name if named else Path(folder).parent.name, Path(folder))
+    if arguments.format == "policy":
+        _print(json.dumps(books.spent(found), indent=2))
+    elif arguments.format == "json":
+        _print(json.dumps([{"name": one.dataset, "folder": str(one.folder), **one.record} for one in found], indent=2))
+    else:
+        _print(books.table(found))
+    return OK
+
+
+def bench(arguments: argparse.Namespace) -> int:
+    """Measure how the rules scale, as ratios of one run."""
+    from testbed import bench as measuring  # noqa: PLC0415 - of no use to the other commands
+
+    _print(measuring.table([measuring.measure(size) for size in measuring.SIZES if size <= arguments.clients]))
+    return OK
+
+
 def _print(report: str) -> None:
     sys.stdout.write(f"{report}\n")
 
@@ -146,6 +171,23 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument("--stack", required=True, help="the environment's stack")
     one.add_argument("--number", required=True, type=int, help="the pull request's number")
     one.add_argument("report", metavar="FILE", help="what `testbed report` printed")
+    one = commands.add_parser("ledger", help=(ledger.__doc__ or "").partition("\n")[0], epilog=EPILOG)
+    one.add_argument(
+        "--format",
+        choices=("text", "json", "policy"),
+        default="text",
+        help="policy: a --policy-pack-config that counts what is spent",
+    )
+    one.add_argument(
+        "ledgers",
+        nargs="+",
+        metavar="[NAME=]FOLDER",
+        help="a ledger's folder, with the name under which the testbed declares its dataset",
+    )
+    one.set_defaults(run=ledger)
+    one = commands.add_parser("bench", help="measure how the rules scale")
+    one.add_argument("--clients", type=int, default=10_000, help="the largest testbed (10 000)")
+    one.set_defaults(run=bench)
     return top
 
 
@@ -154,7 +196,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         return int(arguments.run(arguments))
-    except (UnreadableError, SpecError, UsageError) as error:
+    except (UnreadableError, SpecError, UsageError, books.LedgerError) as error:
         sys.stderr.write(f"testbed: {error}\n")
         return UNREADABLE
 

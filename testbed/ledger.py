@@ -1,0 +1,112 @@
+"""What privacy ledgers hold, read by the P3-VC's own reader, for a person and for the policies.
+
+The ledger's format and its checks (hash chain, torn last line) belong to ``workloads/p3vc``, which is another
+environment: it is asked, never imitated.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from testbed.argv import scheme
+
+P3VC = Path(__file__).resolve().parent.parent / "workloads" / ".venv" / "bin" / "p3vc"
+
+
+class LedgerError(ValueError):
+    """A ledger that cannot be read, or that admits no further claim; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """One dataset's account.
+
+    Attributes:
+        dataset: the name under which the testbed declares it.
+        record: what ``p3vc ledger --json`` says: ``budget``, ``spent``, ``remaining``, ``claims``, ``entries``.
+    """
+
+    dataset: str
+    folder: Path
+    record: Mapping[str, Any]
+
+    def claims(self) -> dict[str, dict[str, str]]:
+        """Return every claim that counts: its epsilon and, under a disjointness assertion, its part.
+
+        Raises:
+            LedgerError: when a release without a DP claim was made of this dataset.
+        """
+        parts = {e["claim"]: e for e in self.record["entries"] if e["type"] == "reserve"}
+        found = {}
+        for name, claim in self.record["claims"].items():
+            if not _is_number(claim["epsilon"]):
+                raise LedgerError(
+                    f"{self.folder}: claim {name} was released without a DP claim; nothing more can be proved"
+                )
+            found[name] = {"epsilon": claim["epsilon"]}
+            if parts[name].get("parallel"):
+                found[name]["part"] = _part(parts[name]["parameters"]["partition"])
+        return found
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(".", "", 1).isdigit()
+
+
+def _part(partition: Mapping[str, Any]) -> str:
+    named = scheme(partition["partitioner"], partition["count"], partition["alpha"], partition["seed"])
+    return f"{named}:{partition['index']}"
+
+
+def read(dataset: str, folder: Path) -> list[Ledger]:
+    """Read the accounts in ``folder``; none when nothing was registered there yet.
+
+    Args:
+        dataset: the name under which the testbed declares the data.
+        folder: a ledger folder, beside the raw data.
+
+    Raises:
+        LedgerError: when there is no such folder, the ledger is damaged, or the P3-VC is not installed.
+    """
+    if not P3VC.exists():
+        raise LedgerError(f"{P3VC}: not installed; run `uv sync --project workloads`")
+    if not folder.is_dir():
+        raise LedgerError(f"{folder}: no such folder")
+    found = []
+    for account in sorted(folder.glob("*.jsonl")):
+        argv = [str(P3VC), "ledger", "--ledger", str(folder), "--dataset", f"hmac-sha256:{account.stem}", "--json"]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise LedgerError(done.stderr.strip().removeprefix("p3vc: "))
+        found.append(Ledger(dataset, folder, json.loads(done.stdout)))
+    return found
+
+
+def table(ledgers: Sequence[Ledger]) -> str:
+    """Show each account and its claims; epsilons are exact decimals."""
+    lines = []
+    for ledger in ledgers:
+        record = ledger.record
+        rule = record["composition"] + (f" at delta {record['delta']}" if record["delta"] else "")
+        sums = f"spent {record['spent']} of {record['budget']} ({rule}), {record['remaining']} left"
+        lines.append(f"{ledger.dataset}: {sums}   {ledger.folder}")
+        for name, claim in record["claims"].items():
+            lines.append(f"  {name}: epsilon {claim['epsilon']}, {claim['mechanism']}, {claim['status']}")
+    return "\n".join(lines) or "nothing registered"
+
+
+def spent(ledgers: Sequence[Ledger]) -> dict[str, Any]:
+    """Write ledgers as the configuration of the policies: what ``privacy-budget`` is to count as spent already.
+
+    Raises:
+        LedgerError: as ``Ledger.claims``.
+    """
+    by_dataset: dict[str, dict[str, dict[str, str]]] = {}
+    for ledger in ledgers:
+        by_dataset.setdefault(ledger.dataset, {}).update(ledger.claims())
+    return {"privacy-budget": {"spent": by_dataset}}

@@ -1,0 +1,91 @@
+"""Ledgers as the P3-VC writes them, read for a person and for the policies."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from components.render import render
+from testbed import cli, contract, ledger, placement
+from testbed.commands import p3vc_register, p3vc_release
+from testbed.manifests import Object
+from testbed.releases import release
+from testbed.rules import judge
+from testbed.rules.config import parse
+from testbed.rules.context import Context
+from tests.components.rendering import spec
+
+
+def p3vc(*argv: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([ledger.P3VC, *argv], capture_output=True, text=True, check=True)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ledger after client e3's release, by the very argv its Job has."""
+    here = tmp_path_factory.mktemp("raw")
+    p3vc("dataset", "digits", "--out", str(here / "digits.npz"))
+    places = {
+        contract.MOUNT_RAW: str(here / "digits.npz"),
+        contract.MOUNT_LEDGER: str(here / "ledger"),
+        contract.MOUNT_PRIVATE: str(here / "private"),
+        contract.TERMINATION_LOG: str(here / "log"),
+    }
+    (here / "ledger").mkdir()
+    testbed = spec("lab")
+    e3 = next(one for one in placement.clients(testbed) if one.id == "e3")
+    for argv in (p3vc_register(Decimal("0.7"), "basic", None), p3vc_release(release(testbed, e3))):
+        p3vc(*(places.get(word, word) for word in argv[1:]))
+    return here / "ledger"
+
+
+def test_the_next_plan_is_added_to_what_is_spent(folder: Path) -> None:
+    config = parse(ledger.spent(ledger.read("digits", folder)))
+
+    def refused(epsilon: str) -> bool:
+        objects = [Object(one) for one in render(spec("lab", privacy__epsilon=epsilon))]
+        return any(v.rule == "privacy-budget" for v in judge(Context(objects, config)))
+
+    assert not refused("0.7")  # the same claims: nothing more is spent
+    assert refused("0.35")  # other claims of the same parts: 0.7 + 0.35
+
+
+def test_a_person_reads_what_is_left(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["ledger", f"digits={folder}"]) == cli.OK
+    assert "digits: spent 0.7 of 0.7 (basic), 0 left" in capsys.readouterr().out
+    assert cli.main(["ledger", "--format", "json", f"digits={folder}"]) == cli.OK
+    (account,) = json.loads(capsys.readouterr().out)
+    assert (account["name"], account["spent"], account["remaining"]) == ("digits", "0.7", "0")
+
+
+def test_the_policy_configuration_names_claim_epsilon_and_part(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["ledger", "--format", "policy", f"digits={folder}"]) == cli.OK
+    found = json.loads(capsys.readouterr().out)["privacy-budget"]["spent"]["digits"]
+    ((claim, entry),) = found.items()
+    assert claim.startswith("e3-")
+    assert entry == {"epsilon": "0.7", "part": "dirichlet of 4, alpha 1.0, seed 7:1"}
+
+
+def test_a_ledger_that_cannot_be_read_is_named(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["ledger", str(tmp_path / "none")]) == cli.UNREADABLE
+    assert "none: no such folder" in capsys.readouterr().err
+    (account,) = folder.glob("*.jsonl")
+    for one in (account, folder / "key", account.with_suffix(".head")):
+        (tmp_path / one.name).write_bytes(one.read_bytes())
+    edited = tmp_path / account.name
+    edited.write_text(edited.read_text().replace('"epsilon":"0.7"', '"epsilon":"0.1"'))
+    assert cli.main(["ledger", str(tmp_path)]) == cli.UNREADABLE
+    assert account.name in capsys.readouterr().err
+
+
+def test_a_ledger_of_nothing_spends_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["ledger", str(tmp_path)]) == cli.OK
+    assert capsys.readouterr().out.strip() == "nothing registered"
