@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from testbed import contract as c
 from testbed.argv import Spend, UnprovenError, Verify, parse
@@ -144,8 +144,6 @@ class _Judge:
 
     def storage(self) -> None:
         """No storage of a client is another's, the server's or a stranger's."""
-        mine: dict[str, list[Use]] = defaultdict(list)
-        others: list[Use] = []
         for use in self.context.uses:
             if use.storage.problem and (use.pod.client or use.pod.role):
                 self.report(
@@ -154,55 +152,53 @@ class _Judge:
                     f"cannot prove which storage this is: {use.storage.problem}",
                     "declare the claim and its PersistentVolume here, bound to each other",
                 )
-            (mine[use.pod.client] if use.pod.client else others).append(use)
-        held: dict[tuple[str, str], list[Use]] = defaultdict(list)
-        loose: list[Use] = []
-        for uses in (*mine.values(), others):
-            for use in uses:
-                for node in use.storage.nodes or [""]:
-                    held[node, self._root(use)].append(use)
-                if not use.storage.nodes and use.storage.path is not None:
-                    loose.append(use)
-        reported: set[tuple[str, str]] = set()
-        for uses in held.values():
-            first_by_owner: dict[str, Use] = {}
-            for use in uses:
-                first_by_owner.setdefault(
-                    f"{use.pod.client or use.pod.name} {use.storage.name} {use.storage.path}", use
-                )
-            self._pairs(list(first_by_owner.values()), list(first_by_owner.values()), reported)
-        if loose:
-            self._pairs(loose, list(self.context.uses), reported)
+        nodes: dict[str, list[Use]] = defaultdict(list)
+        names: dict[str, list[Use]] = defaultdict(list)
+        anywhere = []
+        for use in self.context.uses:
+            if use.storage.path is None:
+                names[use.storage.name].append(use)
+            elif use.storage.nodes:
+                for node in use.storage.nodes:
+                    nodes[node].append(use)
+            else:
+                anywhere.append(use)
+        reported: set[frozenset[str]] = set()
+        for uses in names.values():
+            self._shared([(use, other) for use in uses[:1] for other in uses], reported)
+        for uses in (*nodes.values(), []):
+            self._shared(_nested([*uses, *anywhere]), reported)
 
-    @staticmethod
-    def _root(use: Use) -> str:
-        """Overlapping folders of one node share this: uses under one top folder are compared pairwise."""
-        return "/".join((use.storage.path or "").split("/")[:4]) if use.storage.path else use.storage.name
+    def _shared(self, pairs: Iterable[tuple[Use, Use]], reported: set[frozenset[str]]) -> None:
+        for one, other in pairs:
+            if one.pod.client == other.pod.client:
+                continue
+            key = frozenset((one.pod.name, other.pod.name))
+            if key in reported:
+                continue
+            reported.add(key)
+            first, second = (one, other) if one.pod.client else (other, one)
+            who = f"client {second.pod.client}" if second.pod.client else second.pod.name
+            lines = tuple(
+                f"{u.pod.name} mounts {u.storage.name} {u.storage.path or ''}".strip() for u in (first, second)
+            )
+            message = f"client {first.pod.client} and {who} share storage"
+            repair = "give each its own volume on its own folder"
+            self.found.append(violation(NAME, second.pod.owner, second.volume, message, repair, witness=lines))
 
-    def _pairs(self, left: list[Use], right: list[Use], reported: set[tuple[str, str]]) -> None:
-        for one in left:
-            for other in right:
-                if not one.pod.client or one.pod.client == other.pod.client:
-                    continue
-                key = (min(one.pod.name, other.pod.name), max(one.pod.name, other.pod.name))
-                if key not in reported and one.storage.overlaps(other.storage):
-                    reported.add(key)
-                    who = f"client {other.pod.client}" if other.pod.client else other.pod.name
-                    lines = (
-                        f"{one.pod.name} mounts {one.storage.name} {one.storage.path or ''}".strip(),
-                        f"{other.pod.name} mounts {other.storage.name} {other.storage.path or ''}".strip(),
-                    )
-                    message = f"client {one.pod.client} and {who} share storage"
-                    self.found.append(
-                        violation(
-                            NAME,
-                            other.pod.owner,
-                            other.volume,
-                            message,
-                            "give each its own volume on its own folder",
-                            witness=lines,
-                        )
-                    )
+
+def _nested(uses: list[Use]) -> Iterator[tuple[Use, Use]]:
+    """Pairs of which one folder is the other or holds it: each use with those above it, in order of their paths."""
+    above: list[tuple[str, Use]] = []
+    seen: set[tuple[str, str | None]] = set()
+    for path, use in sorted(((f"{(u.storage.path or '').rstrip('/')}/", u) for u in uses), key=lambda p: p[0]):
+        while above and not path.startswith(above[-1][0]):
+            above.pop()
+        yield from ((other, use) for _, other in above)
+        owner = (path, use.pod.client or use.pod.name)
+        if owner not in seen:
+            seen.add(owner)
+            above.append((path, use))
 
 
 def check(context: Context) -> list[Violation]:

@@ -72,6 +72,7 @@ class _Reader:
     def __init__(self, context: Context) -> None:
         self.context, self.config = context, context.config.budget
         self.charges: list[Charge] = []
+        self.of_store: dict[str, list[Charge]] = defaultdict(list)
         self.mechanisms: dict[str, set[str]] = defaultdict(set)
         self.found: list[Violation] = []
         self.stores: dict[tuple[Pod, str], str] = {}
@@ -176,12 +177,12 @@ class _Reader:
         part = self._part(pod, path, made)
         charge = Charge(dataset, store, made.claim, made.total, part, pod, path)
         self.mechanisms[dataset].add(made.mechanism)
-        for other in self.charges:
-            if other.store == store and other.dataset != dataset:
+        for other in self.of_store[store]:
+            if other.dataset != dataset:
                 names = f"{other.dataset!r} and as {dataset!r}"
                 message = f"the same raw volume is spent from as {names}: a new name does not reset a budget"
                 self.report(owner, pod.annotation(c.ANNOTATION_DATASET), message, f"name the dataset {other.dataset}")
-            if (other.store, other.claim) == (store, made.claim) and (other.epsilon, other.part) != (
+            if other.claim == made.claim and (other.epsilon, other.part) != (
                 charge.epsilon,
                 part,
             ):
@@ -192,6 +193,7 @@ class _Reader:
                     "give each release its own claim",
                 )
         self.charges.append(charge)
+        self.of_store[store].append(charge)
 
     def _compare(self, pod: Pod, key: str, real: str, what: str) -> None:
         said = pod.annotations.get(key)
