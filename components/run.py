@@ -81,17 +81,9 @@ class Run(pulumi.ComponentResource):
 
 
 def _template(spec: Testbed, checksum: str) -> Json:
-    f, clients = spec.federation, [client.id for client in placement.clients(spec)]
-    config: dict[str, str | int | float] = {
-        "model": f.model,
-        "strategy": f.strategy,
-        "rounds": f.rounds,
-        "local-epochs": f.local_epochs,
-        "batch-size": f.batch_size,
-        "learning-rate": f.learning_rate,
-        "train-fraction": f.train_fraction,
-        "seed": f.seed,
-    }
+    clients = [client.id for client in placement.clients(spec)]
+    # The image decides what runs, not how it learns.
+    config = {key.replace("_", "-"): value for key, value in spec.federation if key != "image"}
     container = pods.Container(
         "run",
         commands.run(f"{addressing.server_address(spec)}:{spec.server.port}", config, clients),
