@@ -2,7 +2,7 @@
 STACK ?= lab
 LAB := .venv/bin/lab
 .DEFAULT_GOAL := help
-.PHONY: help bootstrap up down preview status matrix test
+.PHONY: help bootstrap up down preview status matrix test bench experiments
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,3 +28,8 @@ matrix: bootstrap ## send packets between all pods and compare with the declared
 test: bootstrap ## run every check and test
 	@scripts/test
 
+bench: bootstrap ## measure speeds, as ratios of one run
+	@scripts/bench
+
+experiments: bootstrap ## make the paper's experiments again, into docs/experiments
+	@scripts/experiments

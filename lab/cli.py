@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from lab.errors import LabError
 from lab.paths import Paths
@@ -87,6 +88,15 @@ def _exec(options: argparse.Namespace) -> int:
     return run_inside(options.paths, options.pod, options.container, options.argv)
 
 
+def _performance(options: argparse.Namespace) -> int:
+    from lab import performance  # noqa: PLC0415
+    from lab.up import load  # noqa: PLC0415
+
+    performance.page(options.paths, load(options.stack), options.out)
+    say(f"wrote {options.out}/performance.md")
+    return 0
+
+
 def _matrix(options: argparse.Namespace) -> int:
     from lab import matrix  # noqa: PLC0415
 
@@ -114,6 +124,9 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("-c", "--container")
     logs.add_argument("-f", "--follow", action="store_true")
     inside.add_argument("argv", nargs=argparse.REMAINDER, metavar="-- COMMAND")
+    measure = add("performance", _performance, "write the page of the last run: time, memory and CPU")
+    measure.add_argument("--stack", default="lab")
+    measure.add_argument("--out", type=Path, required=True, metavar="DIR")
     add("env", _env, 'print variables for `eval "$(lab env)"`')
     add("kubeconfig", _kubeconfig, "print the path of the administrator's kubeconfig")
     add("preview", _preview, "preview a stack under the policies, without a cluster").add_argument(
