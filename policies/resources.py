@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pulumi_policy import proxy
@@ -38,28 +39,49 @@ def plain(value: Any) -> Any:
     return value if value is None or isinstance(value, (bool, int, float)) else Unknown(type(value).__name__)
 
 
-def objects(resources: Iterable[Any]) -> tuple[Object, ...]:
-    """Every Kubernetes object of a stack, and each other resource as an object of a kind no rule knows.
+@dataclass(frozen=True)
+class Resource:
+    """One resource of a stack, as plain data."""
 
-    Args:
-        resources: as ``StackValidationArgs.resources``.
-    """
-    return tuple(found for resource in resources for found in _objects(resource))
+    type: str
+    urn: str
+    name: str
+    custom: bool  # made by a provider: not a component
+    properties: dict[str, Any]
 
 
-def _objects(resource: Any) -> Iterator[Object]:
-    type_, urn = resource.resource_type, resource.urn
+class Reader:
+    """Turns a stack's resources into objects: the same objects for each policy that is handed the same resources."""
+
+    def __init__(self) -> None:
+        self._resources: list[Resource] = []
+        self._objects: tuple[Object, ...] = ()
+
+    def objects(self, resources: Iterable[Any]) -> tuple[Object, ...]:
+        """Every Kubernetes object of a stack, and each other resource as an object of a kind no rule knows.
+
+        Args:
+            resources: as ``StackValidationArgs.resources``.
+        """
+        found = [Resource(r.resource_type, r.urn, r.name, r.provider is not None, plain(r.props)) for r in resources]
+        if not found or found != self._resources:
+            self._resources, self._objects = found, tuple(o for resource in found for o in _objects(resource))
+        return self._objects
+
+
+def _objects(resource: Resource) -> Iterator[Object]:
+    type_, urn = resource.type, resource.urn
     if type_.startswith(("pulumi:providers:", "pulumi:pulumi:")) or type_.startswith(COMPONENTS):
         return
     if not type_.startswith("kubernetes:"):
         # Of a resource of another provider only the text is known: it is searched for names of client networks.
-        if resource.provider is not None:
+        if resource.custom:
             body = {"apiVersion": f"{type_}/v1", "kind": type_.rpartition(":")[2], "metadata": {"name": resource.name}}
-            yield Object({**body, "spec": _without_unknowns(plain(resource.props))}, urn)
+            yield Object({**body, "spec": _without_unknowns(resource.properties)}, urn)
         return
     version, _, kind = type_.removeprefix("kubernetes:").rpartition(":")
     patch = kind.endswith("Patch")
-    body = {k: v for k, v in plain(resource.props).items() if not k.startswith("__")}
+    body = {k: v for k, v in resource.properties.items() if not k.startswith("__")}
     if kind == "Release" and version.startswith("helm.sh"):
         # A Helm release hides what it creates from the preview.
         named = {"name": resource.name, "namespace": body.get("namespace")}

@@ -13,7 +13,7 @@ from pulumi_policy import (
     StackValidationPolicy,
 )
 
-from policies.resources import objects
+from policies.resources import Reader
 from testbed.errors import SpecError
 from testbed.report import text
 from testbed.rules import fail_closed, judge_one
@@ -21,6 +21,7 @@ from testbed.rules.config import parse
 from testbed.rules.context import Context
 from testbed.rules.violation import Violation
 
+READER = Reader()
 LIMIT = 50  # violations of one rule shown in full
 
 
@@ -28,7 +29,7 @@ def judge(rule: str, args: StackValidationArgs) -> list[Violation]:
     """Apply one rule to a stack; whatever goes wrong refuses."""
     try:
         config = parse({rule: dict(args.get_config() or {})})
-        return judge_one(rule, Context(objects(args.resources), config))
+        return judge_one(rule, Context(READER.objects(args.resources), config))
     except SpecError as error:
         return [fail_closed.failed(rule, error)]
     except Exception as error:  # noqa: BLE001 - an exception here would become an advisory, or nothing

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from testbed.manifests import Object
 from testbed.reachability import groups, model, verdicts
@@ -11,6 +11,9 @@ from testbed.reachability.acl import Origin
 from testbed.rules.config import PolicyConfig
 from testbed.volumes import Use, Volumes, uses
 from testbed.workloads import Pod
+
+# The engine asks each rule for itself about the same objects: the last model is kept for the next rule.
+_model = lru_cache(maxsize=1)(model.build)
 
 
 class Context:
@@ -24,7 +27,7 @@ class Context:
     @cached_property
     def model(self) -> model.Model:
         """Routers, switches and ports."""
-        return model.build(self.objects)
+        return _model(self.objects)
 
     @cached_property
     def pods(self) -> tuple[Pod, ...]:
