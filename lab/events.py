@@ -83,7 +83,7 @@ class Narrator:
 
     def _begun(self, event: dict[str, Any]) -> None:
         meta = event["metadata"]
-        if meta["op"] in DONE and not event.get("planning") and not meta.get("logical"):
+        if meta["op"] in DONE and not event.get("planning") and _is_custom(meta):
             self._since[meta["urn"]] = time.monotonic()
 
     def _done(self, event: dict[str, Any]) -> None:
@@ -134,6 +134,11 @@ class Narrator:
             f"{n} to {op}" if event["isPreview"] else f"{n} {DONE.get(op, op)}" for op, n in changes.items()
         )
         self._say(f"{'preview' if event['isPreview'] else 'update'}: {what or 'no changes'}")
+
+
+def _is_custom(meta: dict[str, Any]) -> bool:
+    """Whether a resource is a real one, made by a provider, and no component around others."""
+    return bool((meta.get("new") or meta.get("old") or {}).get("custom"))
 
 
 def _name(urn: str) -> str:

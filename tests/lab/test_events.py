@@ -11,7 +11,9 @@ URN = "urn:pulumi:lab::kubeflower::kubeflower:index:Client$kubernetes:batch/v1:J
 
 
 def _step(kind: str, op: str = "create", **more: Any) -> dict[str, Any]:
-    return {kind: {"metadata": {"op": op, "urn": URN, "type": "kubernetes:batch/v1:Job"}, **more}}
+    state = {"urn": URN, "type": "kubernetes:batch/v1:Job", "custom": True}
+    meta = {"op": op, "urn": URN, "type": state["type"], "old": None, "new": state, "logical": True}
+    return {kind: {"metadata": meta, **more}}
 
 
 def _diagnostic(severity: str, message: str, **more: Any) -> dict[str, Any]:
