@@ -120,7 +120,7 @@ def _figure(steps: Mapping[str, float], rows: Sequence[Mapping[str, Any]], path:
     ):
         right.plot(rounds, [r[key] for r in rows], color=colour, marker="o", label=key.removesuffix(", MB"))
     right.set_xticks(rounds)
-    right.set_ylim(bottom=0)
+    right.set_ylim(0, 1.3 * max(r["peak memory of a client, MB"] for r in rows))
     right.set_xlabel("round")
     right.set_ylabel("MB")
     right.set_title("Memory", fontsize=10)

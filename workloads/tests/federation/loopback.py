@@ -162,14 +162,21 @@ class Loopback:
         self, config: dict[str, str | int | float], clients: Sequence[str] | None = None, *extra: str
     ) -> subprocess.CompletedProcess[str]:
         """Run the run job to its end."""
+        argv, environment = self._job(config, clients), self.environment("run")
+        return subprocess.run([*argv, *extra], env=environment, capture_output=True, text=True, check=False)
+
+    def run_until(self, line: str, config: dict[str, str | int | float]) -> None:
+        """Run the run job until it says ``line``, then kill it."""
+        job = subprocess.Popen(self._job(config, None), env=self.environment("run"), stderr=subprocess.PIPE, text=True)
+        with job:
+            assert job.stderr is not None
+            said = next((text for text in job.stderr if line in text), None)
+            job.kill()
+        assert said is not None, self.logs()
+
+    def _job(self, config: dict[str, str | int | float], clients: Sequence[str] | None) -> list[str]:
         argv = self.paths(commands.run(self.address, config, list(clients or self.clients)))
-        return subprocess.run(
-            [str(BIN / argv[0]), *argv[1:], *extra],
-            env=self.environment("run"),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return [str(BIN / argv[0]), *argv[1:]]
 
     def logs(self) -> str:
         """Return the end of every process's log, for a failed assertion."""

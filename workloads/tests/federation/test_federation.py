@@ -25,8 +25,12 @@ CONFIG: dict[str, str | int | float] = {"rounds": 2, "local-epochs": 1, "batch-s
 def test_a_federation(tmp_path: Path, digits: Callable[[int, int], Parts]) -> None:
     parts = digits(2, 100)
     with Loopback(tmp_path / "lab", parts) as lab:
+        # A job that dies is retried and follows the run it had submitted.
+        lab.run_until("submitted run", CONFIG)
         done = lab.run(CONFIG, None, "--wait", "300", "--timeout", "400")
         assert done.returncode == 0, done.stderr + lab.logs()
+        assert "following run" in done.stderr
+        assert "submitted run" not in done.stderr
         assert "round 2/2" in done.stderr
         record = json.loads((lab.root / "termination-log").read_text())
         assert [r["round"] for r in record["rounds"]] == [1, 2]
