@@ -168,7 +168,8 @@ def test_ovn_delivers_nothing_that_the_policy_calls_isolated(
                         why, f"seed {seed} {pair.source.name} -> {pair.target.name}: {[h.why for h in pair.path]}"
                     )
     lines = [
-        f"OVN: seeds {SEED} to {SEED + SCENARIOS - 1}, {reachable} pairs delivered, {isolated} not; false alarms {dict(alarms)}"
+        f"OVN: seeds {SEED} to {SEED + SCENARIOS - 1}, {reachable} pairs delivered, {isolated} not; "
+        f"false alarms {dict(alarms)}"
     ]
     lines += [f"  {why}: {example}" for why, example in examples.items()]
     with capsys.disabled():
