@@ -35,12 +35,21 @@ class UnreachableError(FederationError):
 
 @dataclass(frozen=True)
 class SuperNode:
-    """A SuperNode as the SuperLink knows it. ``status``: registered, online, offline or unregistered."""
+    """A SuperNode as the SuperLink knows it.
+
+    Attributes:
+        node_id: given by the SuperLink.
+        public_key: its identity.
+        status: registered, online, offline or unregistered.
+        name: the client's id.
+        online_until: when the SuperLink takes it for lost; every heartbeat moves it.
+    """
 
     node_id: int
     public_key: bytes
     status: str
     name: str
+    online_until: float
 
 
 @dataclass(frozen=True)
@@ -83,7 +92,7 @@ class Control:
         """Return every SuperNode ever registered."""
         with self._errors():
             listed = self._client.ListNodes(pb.ListNodesRequest()).nodes_info
-        return [SuperNode(n.node_id, n.public_key, n.status, n.name) for n in listed]
+        return [SuperNode(n.node_id, n.public_key, n.status, n.name, n.online_until) for n in listed]
 
     def register(self, name: str, public_key: bytes) -> None:
         """Admit a SuperNode by its public key."""

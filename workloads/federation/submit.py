@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from federation.control import FINISHED, UNREGISTERED, Control, Run, UnreachableError, read_public_key
+from federation.control import FINISHED, UNREGISTERED, Control, Run, SuperNode, UnreachableError, read_public_key
 from federation.errors import FederationError, InputError, WaitError
 from federation.progress import Progress
 from federation.results import read_summary
@@ -65,8 +65,9 @@ def run(submission: Submission, progress: Progress) -> dict[str, Any]:
     control = Control(submission.superlink, certificates)
     try:
         _await(control.nodes, lambda _: True, submission.wait, progress, f"SuperLink {submission.superlink}")
-        _register(control, keys, progress)
-        _await_clients(control, keys, submission.wait, progress)
+        before = control.nodes()
+        _register(control, before, keys, progress)
+        _await_clients(control, before, keys, submission.wait, progress)
         current = _find_or_start(control, settings, keys, progress)
         finished = _follow(control, current, submission.timeout, progress)
     finally:
@@ -96,9 +97,9 @@ def _check(submission: Submission) -> tuple[Settings, dict[str, bytes]]:
     return parse(values), keys
 
 
-def _register(control: Control, keys: Mapping[str, bytes], progress: Progress) -> None:
+def _register(control: Control, before: Sequence[SuperNode], keys: Mapping[str, bytes], progress: Progress) -> None:
     """Make the SuperLink's admitted keys those declared; a key that is no longer declared is banned for good."""
-    known = {node.public_key: node for node in control.nodes()}
+    known = {node.public_key: node for node in before}
     for client, key in keys.items():
         node = known.get(key)
         if node is not None and node.status == UNREGISTERED:
@@ -116,12 +117,21 @@ def _register(control: Control, keys: Mapping[str, bytes], progress: Progress) -
             progress.say(f"unregistered SuperNode {node.name or node.node_id}: its client is no longer declared")
 
 
-def _await_clients(control: Control, keys: Mapping[str, bytes], wait: float, progress: Progress) -> None:
+def _await_clients(
+    control: Control, before: Sequence[SuperNode], keys: Mapping[str, bytes], wait: float, progress: Progress
+) -> None:
+    """Wait until every client's SuperNode has been heard from.
+
+    A SuperLink that was restarted still calls those online that it heard from before, so a SuperNode that was online
+    ``before`` is believed only after its next heartbeat, at most 30 s later.
+    """
     clients = {key: client for client, key in keys.items()}
+    doubted = {node.public_key: node.online_until for node in before if node.status == "online"}
 
     def missing() -> str:
-        online = {node.public_key for node in control.nodes() if node.status == "online"}
-        return ", ".join(sorted(name for key, name in clients.items() if key not in online))
+        online = {node.public_key: node.online_until for node in control.nodes() if node.status == "online"}
+        heard = {key for key, until in online.items() if until != doubted.get(key)}
+        return ", ".join(sorted(name for key, name in clients.items() if key not in heard))
 
     _await(missing, lambda names: not names, wait, progress, "SuperNodes online")
 
