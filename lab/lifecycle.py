@@ -160,7 +160,10 @@ def stop(paths: Paths) -> State | None:
 
 
 def sweep(paths: Paths) -> None:
-    """Remove what outlives a supervisor: cgroups and the folders of running things. Only while the lock is held."""
+    """Remove what outlives a supervisor, while the lock is held: cgroups, what ran, and Pulumi's state of its cluster.
+
+    State without its cluster would make the next update believe that everything is there.
+    """
     deadline = time.monotonic() + 5
     while _cgroups(paths) and time.monotonic() < deadline:  # a process that is just being killed holds its cgroup
         for folder in _cgroups(paths):
@@ -168,13 +171,13 @@ def sweep(paths: Paths) -> None:
                 with suppress(OSError):
                     os.rmdir(path)  # noqa: PTH106 - a cgroup is removed whole, never its files
         time.sleep(0.02)
-    for folder in (paths.run, paths.pods):
+    for folder in (paths.run, paths.pods, paths.backend):
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _made_anew(paths: Paths) -> list[Path]:
-    """Folders that mean nothing without the cluster they were made for: Pulumi's state of it, its logs, links."""
-    return [paths.logs, paths.bin, paths.backend, paths.root / "pulumi-home"]
+    """Folders that the next lab makes anew: logs, links to programs and plugins."""
+    return [paths.logs, paths.bin, paths.root / "pulumi-home"]
 
 
 def _cgroups(paths: Paths) -> list[Path]:
@@ -199,7 +202,7 @@ def leftovers(paths: Paths, last: State | None) -> list[str]:
     mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
     found += [f"mount {path}" for path in mounts if Path(path).is_relative_to(paths.root)]
     found += [f"cgroup {folder}" for folder in _cgroups(paths)]
-    temporary = (paths.run, paths.pods, *_made_anew(paths), paths.kubeconfig)
+    temporary = (paths.run, paths.pods, paths.backend, *_made_anew(paths), paths.kubeconfig)
     return found + [f"file {path}" for path in temporary if path.exists()]
 
 

@@ -66,6 +66,9 @@ def test_a_lab_lives_once_survives_nothing_and_leaves_nothing(paths: Paths) -> N
     with pytest.raises(LabError, match="other nodes than the stack declares"):
         lifecycle.start(paths, b"[]")
 
+    state = paths.backend / ".pulumi" / "stacks" / "kubeflower" / "lab.json"
+    state.parent.mkdir(parents=True)
+    state.write_text("{}")
     os.kill(first.pid, signal.SIGKILL)
     _wait_until_gone(first)
     assert not lifecycle.running(paths)
@@ -79,6 +82,7 @@ def test_a_lab_lives_once_survives_nothing_and_leaves_nothing(paths: Paths) -> N
     assert lifecycle.start(paths, NODES) is True
     second = State.read(paths)
     assert second is not None and second.process != first.process
+    assert not state.exists(), "Pulumi still believes in what the dead cluster had"
 
     disk = paths.on_disk("E1", "/var/lib/kubeflower/lab/e1/raw/ledger/spent")
     disk.parent.mkdir(parents=True)

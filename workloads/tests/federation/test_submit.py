@@ -8,7 +8,7 @@ import pytest
 from federation import submit
 from federation.control import Control, SuperNode
 from federation.progress import Progress
-from federation.submit import WaitError
+from federation.errors import WaitError
 
 
 class _SuperLink:
@@ -30,7 +30,7 @@ def _node(status: str, online_until: float) -> SuperNode:
 
 
 def _wait(link: _SuperLink, before: SuperNode, wait: float = 5) -> None:
-    submit._await_clients(cast("Control", link), [before], {b"key": "e1"}, wait, Progress())
+    submit._await_clients(cast("Control", link), [before], {"e1": b"key"}, wait, Progress())
 
 
 @pytest.fixture(autouse=True)
