@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -71,6 +73,7 @@ def bench(count: int) -> dict[str, Any]:
             "exponential_1_core": count / _seconds(whole("exponential", 1)),
         }
         bandwidth = _bandwidth()
+        hashing = _seconds(lambda: _hash_at_once(1)) * 2 / _seconds(lambda: _hash_at_once(2))
     moved = 2 * int(np.prod(_SHAPE))  # every pixel is read once and written once
     return {
         "images": count,
@@ -80,6 +83,7 @@ def bench(count: int) -> dict[str, Any]:
         "exponential_over_paper": round(rates["exponential_1_core"] / rates["paper_loop"], 2),
         "laplace_over_opendp": round(rates["laplace_1_core"] / rates["opendp_per_vector"], 1),
         "two_cores_over_one": round(rates["laplace_2_cores"] / rates["laplace_1_core"], 2),
+        "machine_two_over_one": round(hashing, 2),  # what two threads gain here on work with nothing in common
         "memory_bandwidth_share": {
             "copy_gigabytes_per_second": round(bandwidth / 1e9, 2),
             "arithmetic": round(rates["laplace_arithmetic"] * moved / bandwidth, 3),
@@ -125,6 +129,17 @@ def _opendp(images: np.ndarray[Any, np.dtype[np.uint8]]) -> list[Any]:
     measurement = dp.m.make_laplace(*space, scale=float(built.scale))
     blocks = images.reshape(-1, 3, 4, _BLOCK, 4, _BLOCK).sum(axis=(3, 5), dtype=np.int64)
     return [measurement(sums.ravel().tolist()) for sums in blocks]
+
+
+def _hash_at_once(threads: int) -> None:
+    block = bytes(1 << 20)
+
+    def work(_: int) -> None:
+        for _ in range(400):
+            hashlib.sha256(block).digest()
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, range(threads)))
 
 
 def _bandwidth() -> float:

@@ -33,7 +33,7 @@ def run(
     """Yield ``work(number, batch)`` for each batch, in order.
 
     Threads are enough: the heavy steps are NumPy's and hashlib's, which let go of the interpreter lock. At most two
-    batches a worker are in memory.
+    batches more than workers are in memory.
     """
     count = workers or cores()
     progress = Progress(what, source.records)
@@ -49,7 +49,7 @@ def run(
             for number, batch in enumerate(source.batches(size)):
                 waiting.append(pool.submit(work, number, batch))
                 done += batch.labels.size
-                if len(waiting) > 2 * count:
+                if len(waiting) > count + 1:
                     yield waiting.popleft().result()
                     progress.show(done)
             while waiting:
