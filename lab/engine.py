@@ -33,12 +33,14 @@ class Engine:
         environment: variables added to this process's own.
         config: stack file, where it is not the project's own.
         spent: configuration of the policies beside their defaults, such as what is spent already.
+        judged: False leaves the policy pack out, to measure what it costs; nothing else ever does.
     """
 
     stack: str
     environment: Mapping[str, str]
     config: Path | None = None
     spent: Mapping[str, Any] | None = None
+    judged: bool = True
 
     def init(self, cwd: Path = REPOSITORY) -> bool:
         """Create the stack in the backend unless it is there; return whether it was created."""
@@ -99,7 +101,8 @@ class Engine:
 
     def _narrated(self, verb: str, *options: str) -> Narrator:
         """Run an operation and follow the engine's event log, a pipe, so that no plan reaches the disk."""
-        arguments = [verb, "--stack", self.stack, "--policy-pack", str(POLICIES), *options]
+        arguments = [verb, "--stack", self.stack, *options]
+        arguments += ["--policy-pack", str(POLICIES)] if self.judged else []
         arguments += ["--config-file", str(self.config)] if self.config else []
         narrator = Narrator(verb)
         with tempfile.TemporaryDirectory(prefix="kubeflower-") as scratch:
