@@ -7,8 +7,8 @@ import pytest
 
 from federation import submit
 from federation.control import Control, SuperNode
-from federation.progress import Progress
 from federation.errors import WaitError
+from federation.progress import Progress
 
 
 class _SuperLink:
