@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from lab.node.api import Api
+from lab.api import Api
 from lab.paths import Paths
 from testbed.contract import LABEL_ROLE, LABEL_TESTBED, ROLE_P3VC
 

@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from lab.api import Api, Unreachable
 from lab.errors import LabError
-from lab.node.api import Api, Unreachable
 from lab.ovn.addresses import gateway_mac
 from lab.ovn.cluster import Object, labels_of, name, namespace
 from lab.ovn.join import ADDRESS as NODE_ADDRESS

@@ -10,8 +10,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from lab.api import Api
 from lab.errors import LabError
-from lab.node.api import Api
 from lab.paths import REPOSITORY, Paths
 from testbed import contract as c
 from testbed import naming

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lab import lifecycle
-from lab.node.api import Api, ApiError, Unreachable
+from lab.api import Api, ApiError, Unreachable
 from lab.paths import Paths
 from lab.report import console, table
 from lab.supervisor import State

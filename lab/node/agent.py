@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from lab.api import Api, ApiError, Object, Unreachable
 from lab.node import cgroups, heartbeat, leftovers, logs
-from lab.node.api import Api, ApiError, Object, Unreachable
 from lab.node.events import Outbox, Recorder
 from lab.node.network import Network
 from lab.node.pod import Pod
@@ -18,6 +18,7 @@ from lab.node.runc import Runc, become_subreaper
 from lab.node.sandbox import Node
 from lab.node.server import serve_logs
 from lab.paths import Paths
+from testbed.naming import host
 from testbed.spec import Node as Machine
 
 log = logging.getLogger(__name__)
@@ -73,11 +74,11 @@ class Agent:
     def _nodes(self, api: Api) -> dict[str, Node]:
         statuses, events = Outbox(), Outbox()
         return {
-            heartbeat.name(machine): Node(
+            host(machine.name): Node(
                 paths=self._paths,
                 api=api,
                 outbox=statuses,
-                recorder=Recorder(api, events, heartbeat.name(machine)),
+                recorder=Recorder(api, events, host(machine.name)),
                 network=self._network,
                 runc=self._runc,
                 disk=machine.name,

@@ -8,8 +8,8 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from lab.api import Object
 from lab.node import cgroups
-from lab.node.api import Object
 from lab.node.environment import expand
 from lab.node.errors import PodError
 from lab.node.image import Image

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from lab.api import ApiError, Object, Unreachable, timestamp
 from lab.node import cgroups, logs
-from lab.node.api import ApiError, Object, Unreachable, timestamp
 from lab.node.errors import PodError
 from lab.node.prepare import TERMINATION_LOG, prepare
 from lab.node.probes import Probes

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from lab.node.api import Api, ApiError, Object
+from lab.api import Api, ApiError, Object
 from lab.node.errors import PodError
 from lab.node.quantity import quantity
 

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from lab.node.api import Api, ApiError, Object, Unreachable, timestamp
+from lab.api import Api, ApiError, Object, Unreachable, timestamp
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from lab.api import MERGE, Api, ApiError, Object, Unreachable, timestamp
 from lab.errors import LabError
-from lab.node.api import MERGE, Api, ApiError, Object, Unreachable, timestamp
+from testbed.naming import host
 from testbed.spec import Node
 
 LEASE, BEAT = 40, 10  # seconds, kubelet's
@@ -33,11 +34,6 @@ def read(path: Path) -> tuple[Node, ...]:
         raise LabError(f"{path} does not describe nodes: {error}") from None
 
 
-def name(node: Node) -> str:
-    """The name of a node's object: Kubernetes wants lower case."""
-    return node.name.lower()
-
-
 def capacity(node: Node) -> dict[str, str]:
     """What a node offers, as quantities."""
     offered = {"cpu": str(node.cpu), "memory": f"{node.memory}Gi", "ephemeral-storage": f"{node.disk}Gi", "pods": "110"}
@@ -46,12 +42,12 @@ def capacity(node: Node) -> dict[str, str]:
 
 def node_object(node: Node) -> Object:
     """Return the Node to register."""
-    labels = {"kubernetes.io/hostname": name(node), "kubernetes.io/os": "linux"}
+    labels = {"kubernetes.io/hostname": host(node.name), "kubernetes.io/os": "linux"}
     spec: Object = {}
     if node.role == "control-plane":
         labels[_CONTROL_PLANE] = ""
         spec["taints"] = [{"key": _CONTROL_PLANE, "effect": "NoSchedule"}]
-    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name(node), "labels": labels}, "spec": spec}
+    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": host(node.name), "labels": labels}, "spec": spec}
 
 
 def node_status(node: Node, port: int | None) -> Object:
@@ -101,7 +97,7 @@ class Heartbeat(threading.Thread):
             for node in self._nodes:
                 try:
                     self._renew(node)
-                    found = self._api.get(f"/api/v1/nodes/{name(node)}")
+                    found = self._api.get(f"/api/v1/nodes/{host(node.name)}")
                     states = {c["type"]: c["status"] for c in found["status"].get("conditions", [])}
                     if states.get("Ready") != "True":
                         self._report(node)
@@ -113,15 +109,15 @@ class Heartbeat(threading.Thread):
         self._stopped.set()
 
     def _report(self, node: Node) -> None:
-        path = f"/api/v1/nodes/{name(node)}/status"
+        path = f"/api/v1/nodes/{host(node.name)}/status"
         self._api.patch(path, {"status": node_status(node, self._port)})
 
     def _renew(self, node: Node) -> None:
-        spec = {"holderIdentity": name(node), "leaseDurationSeconds": LEASE, "renewTime": timestamp(micro=True)}
+        spec = {"holderIdentity": host(node.name), "leaseDurationSeconds": LEASE, "renewTime": timestamp(micro=True)}
         leases = "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
         try:
-            self._api.patch(f"{leases}/{name(node)}", {"spec": spec}, MERGE)
+            self._api.patch(f"{leases}/{host(node.name)}", {"spec": spec}, MERGE)
         except ApiError as error:
             if error.status != 404:
                 raise
-            self._api.create(leases, {"metadata": {"name": name(node)}, "spec": spec})
+            self._api.create(leases, {"metadata": {"name": host(node.name)}, "spec": spec})

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 from typing import Protocol
 
-from lab.node.api import Object
+from lab.api import Object
 from lab.ovn import ports
 from lab.paths import Paths
 

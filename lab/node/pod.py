@@ -8,8 +8,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from lab.api import ApiError, Object, Unreachable
 from lab.errors import LabError
-from lab.node.api import ApiError, Object, Unreachable
 from lab.node.container import Container
 from lab.node.errors import PodError
 from lab.node.report import Reporter, View, addresses

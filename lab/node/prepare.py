@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from lab.api import Object
 from lab.node import bundle, image
-from lab.node.api import Object
 from lab.node.environment import environment
 from lab.node.sandbox import Sandbox
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lab.node.api import Object
+from lab.api import Object
 
 Execute = Callable[[list[str], float], tuple[int | None, str]]
 Report = Callable[[str, str], None]

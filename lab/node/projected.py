@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import PurePosixPath
 
-from lab.node.api import Object
+from lab.api import Object
 from lab.node.environment import Sources, field, resource_field
 from lab.node.errors import PodError
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from lab.node.api import Api, Object, timestamp
+from lab.api import Api, Object, timestamp
 from lab.node.events import Outbox
 from lab.node.status import ContainerState, conditions, merge_conditions, phase
 

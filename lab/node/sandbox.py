@@ -8,9 +8,9 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from lab.api import Api, Object
 from lab.errors import LabError
 from lab.node import bundle, cgroups, network
-from lab.node.api import Api, Object
 from lab.node.environment import Sources
 from lab.node.errors import PodError
 from lab.node.events import Outbox, Recorder

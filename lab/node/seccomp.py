@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import platform
 
-from lab.node.api import Object
+from lab.api import Object
 
 _DENIED = (
     *("acct", "add_key", "bpf", "clock_adjtime", "clock_settime", "create_module", "delete_module"),

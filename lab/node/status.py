@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from lab.node.api import Object
+from lab.api import Object
 
 LOST = {"exitCode": 137, "reason": "ContainerStatusUnknown"}
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from lab.api import ApiError, Object
 from lab.node import projected
-from lab.node.api import ApiError, Object
 from lab.node.environment import Sources, expand
 from lab.node.errors import PodError
 from lab.node.ownership import give_to_group

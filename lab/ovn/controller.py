@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from lab.node.api import MERGE, Api, ApiError, Unreachable, timestamp
+from lab.api import MERGE, Api, ApiError, Unreachable, timestamp
 from lab.ovn import join, northbound
 from lab.ovn.addresses import Allocation, allocate
 from lab.ovn.cluster import Cluster, Object, annotations_of, name, namespace, reference

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 
-from lab.node.api import Api
+from lab.api import Api
 from lab.ovn.cluster import Cluster, Object, name, namespace
 from lab.paths import Paths
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from lab import lifecycle
-from lab.node.api import Api
+from lab.api import Api
 from lab.paths import REPOSITORY, Paths
 
 from .harness import NODES, Lab

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from lab.node.api import Api, ApiError, Object
+from lab.api import Api, ApiError, Object
 from lab.paths import Paths
 
 NODES = [

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.node.api import Object
+from lab.api import Object
 from lab.paths import REPOSITORY
 
 from .harness import IMAGE, Lab

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lab.api import Object
 from lab.errors import LabError
 from lab.node import bundle, heartbeat, logs, projected
-from lab.node.api import Object
 from lab.node.environment import Sources, environment, expand, field, resource_field
 from lab.node.errors import PodError
 from lab.node.image import Image, pull

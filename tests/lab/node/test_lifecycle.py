@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from lab.api import ApiError, Object, Unreachable
 from lab.errors import LabError
-from lab.node.api import ApiError, Object, Unreachable
 from lab.node.cli import exec_argv
 from lab.processes import Process
 from lab.supervisor import State

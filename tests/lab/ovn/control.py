@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from lab import controlplane
+from lab.api import MERGE, Api
 from lab.daemon import Daemon
 from lab.group import Group
-from lab.node.api import MERGE, Api
 from lab.ovn import northbound
 from lab.ovn.controller import COLLECTIONS
 from lab.ovn.daemons import sockets
