@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import yaml
 
-from lab.engine import Engine
-from lab.env import pulumi_environment
 from lab.errors import LabError
-from lab.paths import REPOSITORY, Paths
+from lab.paths import REPOSITORY
+from lab.up import throw_away
 
 CLIENTS = 100
 STACK = "bench"
@@ -32,15 +29,7 @@ def config(clients: int) -> dict[str, object]:
 
 def main() -> int:
     """Print both times and the pack's share."""
-    with tempfile.TemporaryDirectory(prefix="kubeflower-") as scratch:
-        here = Paths(Path(scratch))
-        variables = pulumi_environment(here)
-        variables |= {"KUBECONFIG": str(here.kubeconfig), "KUBEFLOWER_KEY_ROOT_FILE": ""}
-        (here.root / "Pulumi.yaml").write_text((REPOSITORY / "Pulumi.yaml").read_text())
-        file = here.root / f"Pulumi.{STACK}.yaml"
-        file.write_text(yaml.safe_dump({"config": config(CLIENTS)}))
-        judged = Engine(STACK, variables, file)
-        judged.init(cwd=here.root)
+    with throw_away(STACK, yaml.safe_dump({"config": config(CLIENTS)})) as judged:
         seconds = []
         for engine in (replace(judged, judged=False), judged):
             begun = time.monotonic()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lab import disks, lifecycle, report
@@ -71,19 +73,27 @@ def preview(stack: str) -> None:
         LabError: for a configuration that cannot be built, or a refusal.
     """
     load(stack)
+    with throw_away(stack, (REPOSITORY / f"Pulumi.{stack}.yaml").read_text()) as engine:
+        say(f"previewing stack {stack}")
+        seen = engine.preview()
+        _refuse(seen)
+    say(f"stack {stack} may be created: {seen.changes['create']} resources; nothing was created now")
+
+
+@contextmanager
+def throw_away(stack: str, config: str) -> Iterator[Engine]:
+    """A stack in a backend that ends with the block, without cluster and keys; ``config`` is the stack file's text."""
     with tempfile.TemporaryDirectory(prefix="kubeflower-") as scratch:
         here = Paths(Path(scratch))
         variables = pulumi_environment(here)
         variables |= {"KUBECONFIG": str(here.kubeconfig), "KUBEFLOWER_KEY_ROOT_FILE": ""}
         # Pulumi writes into a stack's file what only matters to its backend, so it gets a copy.
-        for name in ("Pulumi.yaml", f"Pulumi.{stack}.yaml"):
-            shutil.copy(REPOSITORY / name, here.root / name)
-        engine = Engine(stack, variables, here.root / f"Pulumi.{stack}.yaml")
+        shutil.copy(REPOSITORY / "Pulumi.yaml", here.root / "Pulumi.yaml")
+        file = here.root / f"Pulumi.{stack}.yaml"
+        file.write_text(config)
+        engine = Engine(stack, variables, file)
         engine.init(cwd=here.root)
-        say(f"previewing stack {stack}")
-        seen = engine.preview()
-        _refuse(seen)
-    say(f"stack {stack} may be created: {seen.changes['create']} resources; nothing was created now")
+        yield engine
 
 
 def _refuse(operation: Narrator, reasons: list[str] | None = None) -> None:
