@@ -16,7 +16,7 @@ from typing import Any
 from testbed import contract as c
 from testbed.manifests import Object, expand
 from testbed.report.findings import find
-from testbed.rules.config import PolicyConfig
+from testbed.rules.context import Context
 
 NODES = 6
 SIZES = (10, 100, 1_000, 10_000)
@@ -147,7 +147,7 @@ def judge(clients: int) -> Measure:
     """
     objects = testbed(clients)
     start = time.perf_counter()
-    found = find(objects, PolicyConfig())
+    found = find(Context(objects))
     seconds = time.perf_counter() - start
     pairs = found.reachability
     if found.violations or pairs is None or pairs.found or pairs.total != 4 * clients * (clients - 1):

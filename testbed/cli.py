@@ -40,7 +40,7 @@ def _config(arguments: argparse.Namespace) -> PolicyConfig:
 
 def check(arguments: argparse.Namespace) -> int:
     """Apply every rule to manifests."""
-    found = findings.find(read(arguments.paths), _config(arguments))
+    found = findings.find(Context(read(arguments.paths), _config(arguments)))
     _print(FORMATS[arguments.format](found))
     return VIOLATIONS if found.violations else OK
 
@@ -84,7 +84,7 @@ def report(arguments: argparse.Namespace) -> int:
     """Render a pull request's comment on one environment."""
     config = _config(arguments)
     base, head = (Context(read([path]), config) for path in (arguments.base, arguments.head))
-    found = findings.find((*head.objects, *head.patches), config)
+    found = findings.find(head)
     _print(pull_request.comment(arguments.stack, base, head, found))
     return VIOLATIONS if found.violations else OK
 

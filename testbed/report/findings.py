@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from testbed.manifests import Object
 from testbed.reachability.verdicts import Pair, Result
 from testbed.rules import judge, privacy_budget
-from testbed.rules.config import PolicyConfig
 from testbed.rules.context import Context
 from testbed.rules.violation import Violation
 
@@ -34,9 +31,8 @@ class Findings:
         return sorted(found, key=lambda p: (p.source.name, p.target.name))
 
 
-def find(objects: Iterable[Object], config: PolicyConfig) -> Findings:
-    """Judge ``objects``; a part that breaks is reported as a violation and left out."""
-    context = Context(objects, config)
+def find(context: Context) -> Findings:
+    """Judge a context's objects; a part that breaks is reported as a violation and left out."""
     violations = tuple(judge(context))
     broken = {v.message for v in violations if v.rule == "fail-closed" and v.resource == "testbed"}
     if broken:

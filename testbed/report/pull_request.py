@@ -11,7 +11,7 @@ from testbed.manifests import Object
 from testbed.reachability.verdicts import Result
 from testbed.report import markdown
 from testbed.report.findings import Findings
-from testbed.report.topology import mermaid, natural
+from testbed.report.topology import mermaid, natural, short
 from testbed.rules.context import Context
 
 MATRIX = 16  # clients up to which the matrix has a row each
@@ -102,14 +102,9 @@ def _matrix(result: Result) -> Iterator[str]:
         return
     yield ""
     rows = [
-        (name(row), *("—" if row == column else verdicts.get((row, column), "·") for column in clients))
+        (short(row), *("—" if row == column else verdicts.get((row, column), "·") for column in clients))
         for row in clients
     ]
-    yield from markdown.table(("from \\ to", *map(name, clients)), rows)
+    yield from markdown.table(("from \\ to", *map(short, clients)), rows)
     yield ""
     yield "`·` isolated"
-
-
-def name(client: str) -> str:
-    """Return a client's id, without its testbed's name."""
-    return client.rpartition("/")[2]

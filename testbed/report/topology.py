@@ -22,13 +22,13 @@ def mermaid(result: Result) -> str:
 def _owner(pod: Pod) -> str | None:
     """What a pod is drawn as: its client, the server, or nothing for the short-lived pods."""
     if pod.client:
-        return pod.client.rpartition("/")[2]
+        return short(pod.client)
     return "server" if pod.role == c.ROLE_SERVER else None
 
 
 def _lines(result: Result) -> Iterator[str]:
     exposed = {name for pair in result.found.values() for pod in (pair.source, pair.target) if (name := _owner(pod))}
-    clients = sorted({p.client.rpartition("/")[2] for p in result.model.pods if p.client}, key=natural)
+    clients = sorted({short(p.client) for p in result.model.pods if p.client}, key=natural)
     kept = {*exposed, *clients[:DRAWN], "server"}
     plugs = {(owner, port.subnet.name) for port in result.model.ports if (owner := _owner(port.pod)) in kept}
     ids = {name: f"n{i}" for i, name in enumerate(sorted({owner for owner, _ in plugs if owner}, key=natural))}
@@ -55,6 +55,11 @@ def _lines(result: Result) -> Iterator[str]:
 
 def _is_eth0(result: Result, subnet: str) -> bool:
     return any(port.primary and port.subnet.name == subnet for port in result.model.ports)
+
+
+def short(client: str) -> str:
+    """A client's id, without its testbed's name."""
+    return client.rpartition("/")[2]
 
 
 def natural(name: str) -> tuple[str, int, str]:

@@ -79,6 +79,6 @@ def test_a_path_between_clients_is_refused_and_drawn(
 def test_a_long_comment_is_cut_before_github_refuses_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(pull_request, "LIMIT", 200)
     context = Context(read([_write(tmp_path / "a.yaml", render(spec("lab")))]))
-    text = pull_request.comment("lab", context, context, findings.find(context.objects, context.config))
+    text = pull_request.comment("lab", context, context, findings.find(context))
     assert len(text) < 300
     assert "testbed check" in text
