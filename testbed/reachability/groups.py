@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from testbed import contract as c
+from testbed import naming
 from testbed.manifests import Object, mapping
 from testbed.reachability.acl import Origin
 from testbed.workloads import Pod
@@ -76,7 +77,7 @@ def decide(
         for pod in mine:
             level, network = claims.get(pod.namespace, ("client", ""))
             node = _nodes(pod)
-            place = (node or "").lower() if allowed == "node" else domains.get(node or "")
+            place = naming.node_group(node or "") if allowed == "node" else domains.get(node or "")
             proved = proved and level == allowed and bool(network) and place == network
             if level == allowed and place != network:
                 key = "nodeSelector"

@@ -6,7 +6,11 @@ from typing import Any
 
 import pytest
 
+from tests.components.rendering import config, render, spec
+
 from . import worlds
+
+NODES = "kubeflower:nodes"
 
 
 @pytest.mark.parametrize("stack", ["lab", "cloud-edge"])
@@ -36,3 +40,11 @@ def test_a_group_must_be_placed_where_its_name_says(level: str) -> None:
 )
 def test_other_configurations_are_clean_too(changes: dict[str, Any]) -> None:
     assert worlds.violations(worlds.bodies("cloud-edge", **changes)) == []
+
+
+def test_a_node_with_dots_in_its_name_has_a_network_of_its_own() -> None:
+    nodes = [{**one, "name": one["name"].replace("E3", "e3.edge.example")} for one in config("cloud-edge")[NODES]]
+    placement = {"C2": 2, "E1": 1, "E2": 1, "e3.edge.example": 3, "E4": 3}
+    testbed = spec("cloud-edge", isolation="node", network__prefix=27, nodes=nodes, clients__placement=placement)
+    manifests = render(testbed)
+    assert worlds.violations(manifests, {"no-cross-client-route": {"isolation": "node"}}) == []
