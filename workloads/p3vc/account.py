@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from p3vc.accountant import INFINITE, Charge, spent
+from p3vc.accountant import INFINITE, Charge, delta_spent, spent
 from p3vc.chain import Chain
 from p3vc.errors import BadInputError
 from p3vc.invariants import Invariants
@@ -79,6 +79,11 @@ class Account:
         return self.after()
 
     @property
+    def delta_spent(self) -> Decimal:
+        """Delta of the Gaussian charges, which ``basic`` bounds by the registered one."""
+        return delta_spent(self.charges)
+
+    @property
     def remaining(self) -> Decimal:
         """What is left of the budget."""
         return max(Decimal(0), self.terms.budget - self.spent)
@@ -86,6 +91,10 @@ class Account:
     def after(self, *charges: Charge) -> Decimal:
         """Return what would be spent after further charges."""
         return spent([*self.charges, *charges], self.terms.composition, self.terms.delta)
+
+    def delta_after(self, *charges: Charge) -> Decimal:
+        """Return the delta of the Gaussian charges after further ones."""
+        return delta_spent([*self.charges, *charges])
 
     def apply(self, entry: dict[str, Any]) -> None:
         """Replay one entry."""
@@ -96,9 +105,12 @@ class Account:
         elif kind == "reserve":
             epsilon = INFINITE if entry["epsilon"] == UNBOUNDED else Decimal(entry["epsilon"])
             family = entry["parallel"] or {"family": None, "part": None}
-            self.claims[name] = Claim(entry["parameters"], Charge(epsilon, family["family"], family["part"]))
+            charge = Charge(epsilon, family["family"], family["part"])
+            if "rho" in entry:  # Gaussian noise; entries of releases have neither
+                charge = replace(charge, delta=Decimal(entry["delta"]), rho=Decimal(entry["rho"]))
+            self.claims[name] = Claim(entry["parameters"], charge)
         elif kind == "commit":
-            self.claims[name].status, self.claims[name].commitment = "committed", entry["seed_sha256"]
+            self.claims[name].status, self.claims[name].commitment = "committed", entry.get("seed_sha256")
         elif kind == "complete":
             self.claims[name].status, self.claims[name].manifest = "complete", entry["manifest"]
         elif kind == "cancel":

@@ -1,12 +1,17 @@
 """How releases of one dataset add up, in decimals rounded outward.
 
-Every charge is a pure-DP epsilon. The rule is fixed when the dataset is registered and decides what is admitted:
+A charge is pure ε-DP (a release), or Gaussian noise that is (ε, δ)-DP and rho-zCDP at once (a training run). The rule
+is fixed when the dataset is registered and decides what is admitted:
 
-- ``basic``: the sum of the epsilons. Exact.
-- ``advanced``: sqrt(2 ln(1/δ) Σε²) + Σε²/2, valid for adaptively chosen epsilons as a privacy filter: Whitehouse,
-  Ramdas, Rogers, Wu, "Fully-Adaptive Composition in Differential Privacy", ICML 2023, Theorem 1.
-- ``zcdp``: each ε is ε²/2-zCDP (Bun, Steinke 2016, Proposition 1.4); rho adds up under a filter (Feldman, Zrnic
+- ``basic``: the sum of the epsilons, exact, at the sum of the deltas (``delta_spent``), which the registered delta
+  bounds.
+- ``advanced``: sqrt(2 ln(1/δ) S) + S/2 with S = Σε² over pure charges + Σ2·rho over Gaussian ones, valid for adaptively
+  chosen charges as a privacy filter: Whitehouse, Ramdas, Rogers, Wu, "Fully-Adaptive Composition in Differential
+  Privacy", ICML 2023, Theorem 1; a Gaussian charge enters as its zCDP does (Bun, Steinke 2016, Proposition 1.3).
+- ``zcdp``: each pure ε is ε²/2-zCDP (Bun, Steinke 2016, Proposition 1.4); rho adds up under a filter (Feldman, Zrnic
   2021); it converts to (ε, δ) as in Canonne, Kamath, Steinke 2020, Proposition 12. Never above ``advanced``.
+
+The deltas of Gaussian charges do not add under the last two: rho-zCDP holds without one.
 
 A running minimum of the rules is covered by none of these theorems, so decisions never take one; ``tightest``
 reports the least figure that holds for the history as it stands, for information only.
@@ -29,6 +34,7 @@ INFINITE = Decimal("Infinity")
 _UP = Context(prec=60, rounding=ROUND_CEILING)
 _DOWN = Context(prec=60, rounding=ROUND_FLOOR)
 _GRAIN = Decimal("1e-12")
+_PLD_RHO = 100  # beyond, the grid of 1e-4 has millions of points, for a figure that protects nobody
 
 
 @dataclass(frozen=True)
@@ -36,14 +42,23 @@ class Charge:
     """What one claim costs a record it covers.
 
     Attributes:
-        epsilon: total pure epsilon, features and labels; infinite for a release without a claim.
+        epsilon: total epsilon, features and labels; infinite for a release without a claim.
         family: the partition family, when a disjointness assertion is recorded.
         part: the part's index within the family.
+        delta: of Gaussian noise, at ``epsilon``; zero for pure DP.
+        rho: of Gaussian noise, in zCDP; None for pure DP, whose rho is epsilon²/2.
     """
 
     epsilon: Decimal
     family: str | None = None
     part: int | None = None
+    delta: Decimal = Decimal(0)
+    rho: Decimal | None = None
+
+    @property
+    def square(self) -> Decimal:
+        """Twice the rho, rounded up: what the rules with a delta add up."""
+        return _UP.multiply(self.epsilon, self.epsilon) if self.rho is None else _UP.multiply(2, self.rho)
 
 
 def spent(charges: Iterable[Charge], composition: str, delta: Decimal | None) -> Decimal:
@@ -52,53 +67,66 @@ def spent(charges: Iterable[Charge], composition: str, delta: Decimal | None) ->
     Args:
         charges: in any order.
         composition: ``basic``, ``advanced`` or ``zcdp``.
-        delta: in (0, 1); needed by all but ``basic``.
+        delta: in (0, 1); needed by all but ``basic``, whose epsilon holds at ``delta_spent``.
     """
-    history = _worst(charges, _sum if composition == "basic" else _squares)
-    return _compose(history, composition, delta)
+    return _compose(_worst(charges, _epsilons if composition == "basic" else _squares), composition, delta)
+
+
+def delta_spent(charges: Iterable[Charge]) -> Decimal:
+    """Return the delta at which the sum of the epsilons holds: zero as long as every charge is pure."""
+    return _deltas(_worst(charges, _deltas))
 
 
 def tightest(charges: Sequence[Charge], delta: Decimal | None) -> tuple[Decimal, str]:
     """Return the least valid epsilon of a finished history at ``delta``, and the method that gives it.
 
     Beside the three rules it tries the privacy-loss distribution of dp-accounting, which is exact for heterogeneous
-    pure-DP mechanisms up to its grid (pessimistic). For reports, not for decisions.
+    pure-DP mechanisms and Gaussian noise up to its grid (pessimistic). For reports, not for decisions.
     """
-    candidates = [(_compose(_worst(charges, _sum), "basic", None), "basic")]
+    candidates = []
+    if delta is None or delta_spent(charges) <= delta:
+        candidates.append((_compose(_worst(charges, _epsilons), "basic", None), "basic"))
     history = _worst(charges, _squares)
-    if delta is not None and history and INFINITE not in history:
+    if delta is not None and history and _epsilons(history) != INFINITE:
         candidates += [(_compose(history, rule, delta), rule) for rule in ("advanced", "zcdp")]
-        candidates.append((_loss_distribution(_dominating(charges), delta), "pld"))
+        epsilons, rho = _dominating(charges)
+        if rho <= _PLD_RHO:
+            candidates.append((_loss_distribution(epsilons, rho, delta), "pld"))
     return min(candidates)
 
 
-def _sum(history: Iterable[Decimal]) -> Decimal:
+def _total(values: Iterable[Decimal]) -> Decimal:
     total = Decimal(0)
-    for epsilon in history:
-        total = _UP.add(total, epsilon)
+    for value in values:
+        total = _UP.add(total, value)
     return total
 
 
-def _squares(history: Iterable[Decimal]) -> Decimal:
-    total = Decimal(0)
-    for epsilon in history:
-        total = _UP.add(total, _UP.multiply(epsilon, epsilon))
-    return total
+def _epsilons(history: Iterable[Charge]) -> Decimal:
+    return _total(charge.epsilon for charge in history)
 
 
-def _families(charges: Iterable[Charge]) -> tuple[list[Decimal], list[list[list[Decimal]]]]:
+def _deltas(history: Iterable[Charge]) -> Decimal:
+    return _total(charge.delta for charge in history)
+
+
+def _squares(history: Iterable[Charge]) -> Decimal:
+    return _total(charge.square for charge in history)
+
+
+def _families(charges: Iterable[Charge]) -> tuple[list[Charge], list[list[list[Charge]]]]:
     """Split charges into those that all add up, and per family the histories of its parts."""
-    alone: list[Decimal] = []
-    families: dict[str, dict[int | None, list[Decimal]]] = defaultdict(lambda: defaultdict(list))
+    alone: list[Charge] = []
+    families: dict[str, dict[int | None, list[Charge]]] = defaultdict(lambda: defaultdict(list))
     for charge in charges:
         if charge.family is None:
-            alone.append(charge.epsilon)
+            alone.append(charge)
         else:
-            families[charge.family][charge.part].append(charge.epsilon)
+            families[charge.family][charge.part].append(charge)
     return alone, [list(parts.values()) for parts in families.values()]
 
 
-def _worst(charges: Iterable[Charge], weight: Callable[[Iterable[Decimal]], Decimal]) -> list[Decimal]:
+def _worst(charges: Iterable[Charge], weight: Callable[[Iterable[Charge]], Decimal]) -> list[Charge]:
     """Return the history of the record that loses most: a record is in one part of each family."""
     history, families = _families(charges)
     for parts in families:
@@ -106,20 +134,28 @@ def _worst(charges: Iterable[Charge], weight: Callable[[Iterable[Decimal]], Deci
     return history
 
 
-def _dominating(charges: Iterable[Charge]) -> list[Decimal]:
-    """Return a history no record's exceeds, for methods whose cost is not a sum."""
-    history, families = _families(charges)
+def _dominating(charges: Iterable[Charge]) -> tuple[list[Decimal], Decimal]:
+    """Return pure epsilons and a rho that no record's history exceeds, for methods whose cost is not a sum."""
+    alone, families = _families(charges)
+    epsilons, rho = _split(alone)
     for parts in families:
-        ranked = (sorted(part, reverse=True) for part in parts)
-        history += [max(column) for column in zip_longest(*ranked, fillvalue=Decimal(0))]
-    return history
+        each = [_split(part) for part in parts]
+        ranked = (sorted(pure, reverse=True) for pure, _ in each)
+        epsilons += [max(column) for column in zip_longest(*ranked, fillvalue=Decimal(0))]
+        rho = _UP.add(rho, max(noise for _, noise in each))
+    return epsilons, rho
 
 
-def _compose(history: list[Decimal], composition: str, delta: Decimal | None) -> Decimal:
-    if INFINITE in history:
+def _split(history: Iterable[Charge]) -> tuple[list[Decimal], Decimal]:
+    charges = list(history)
+    return [c.epsilon for c in charges if c.rho is None], _total(c.rho for c in charges if c.rho is not None)
+
+
+def _compose(history: list[Charge], composition: str, delta: Decimal | None) -> Decimal:
+    if any(charge.epsilon == INFINITE for charge in history):
         return INFINITE
     if composition == "basic":
-        return _sum(history)
+        return _epsilons(history)
     if delta is None:
         raise ValueError(f"composition {composition} needs a delta")
     squares = _squares(history)
@@ -165,11 +201,14 @@ def _zcdp(rho: Decimal, delta: Decimal) -> Decimal:
     return max(total, Decimal(0))
 
 
-def _loss_distribution(history: list[Decimal], delta: Decimal) -> Decimal:
+def _loss_distribution(epsilons: list[Decimal], rho: Decimal, delta: Decimal) -> Decimal:
     from dp_accounting.pld import common  # noqa: PLC0415 - a second of imports that only reports need
     from dp_accounting.pld import privacy_loss_distribution as pld  # noqa: PLC0415
 
-    parts = [pld.from_privacy_parameters(common.DifferentialPrivacyParameters(_up_float(e), 0.0)) for e in history]
+    parts = [pld.from_privacy_parameters(common.DifferentialPrivacyParameters(_up_float(e), 0.0)) for e in epsilons]
+    if rho:  # rounds and runs of Gaussian noise are one Gaussian whose squared shifts add up: mu² = 2 rho
+        root = _DOWN.next_minus(_DOWN.sqrt(_DOWN.divide(1, _UP.multiply(2, rho))))
+        parts.append(pld.from_gaussian_mechanism(math.nextafter(float(root), 0.0)))
     total = parts[0]
     for part in parts[1:]:
         total = total.compose(part)

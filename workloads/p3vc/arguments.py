@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
 from decimal import Decimal, InvalidOperation
 
@@ -24,8 +25,8 @@ def delta(text: str) -> Decimal:
         value = Decimal(text)
     except InvalidOperation:
         value = Decimal("NaN")
-    if not (value.is_finite() and Decimal("1e-30") <= value < 1):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a decimal from 1e-30 to below 1")
+    if not (value.is_finite() and Decimal("1e-30") <= value < 1 and len(value.as_tuple().digits) <= 28):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a decimal from 1e-30 to below 1, of at most 28 digits")
     return value
 
 
@@ -49,6 +50,24 @@ def alpha(text: str) -> float:
     if not 1e-3 <= value <= 1e6:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0.001 to 1e6")
     return value
+
+
+def norm(text: str) -> float:
+    """Parse a clipping norm."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 1e-6 <= value <= 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1e-6 to 1e6")
+    return value
+
+
+def grant(text: str) -> str:
+    """Parse the id of a training run."""
+    if not re.fullmatch("[0-9a-f]{12}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not 12 hexadecimal digits in lower case")
+    return text
 
 
 def shape(text: str) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""The command line: ``p3vc register | release | verify | ledger | estimate | cancel | audit | dataset | bench``."""
+"""The command line: ``p3vc register | release | grant | verify | ledger | estimate | cancel | audit | dataset | …``."""
 
 from __future__ import annotations
 
@@ -137,6 +137,28 @@ def _release(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     )
 
 
+def _grant(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from p3vc.grant import Training, grant  # noqa: PLC0415
+
+    training = Training(
+        claim=args.claim,
+        grant=args.grant,
+        epsilon=args.epsilon,
+        delta=args.delta,
+        rounds=args.rounds,
+        clipping_norm=args.clipping_norm,
+        partition=_partition(args),
+        disjoint=args.disjoint,
+    )
+    record, new = grant(args.data, args.format, args.out, args.ledger, training, workers=args.workers)
+    word = "granted" if new else "already granted"
+    return record, (
+        f"{record['claim']}: {word}: {record['rounds']} rounds at noise multiplier {record['noise_multiplier']:g}, "
+        f"epsilon {record['epsilon']} at delta {record['delta']}; spent {record['spent']} of {record['budget']} "
+        f"({record['composition']}), remaining {record['remaining']}"
+    )
+
+
 def _verify(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from p3vc.output import verify  # noqa: PLC0415
 
@@ -219,15 +241,19 @@ def _request_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--labels", choices=("public", "private"), default="public")
     command.add_argument("--label-epsilon", type=arguments.positive, help="of private labels")
-    command.add_argument("--partition", type=arguments.part, metavar="I/N", help="release part I (from 0) of N")
+    _partition_options(command)
+    command.add_argument(
+        "--accept-no-claim", action="store_true", help="let mechanism paper end every later claim on the dataset"
+    )
+
+
+def _partition_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--partition", type=arguments.part, metavar="I/N", help="part I (from 0) of N")
     command.add_argument("--partitioner", choices=("iid", "dirichlet"), default="iid")
     command.add_argument("--alpha", type=arguments.alpha, default=0.5, help="Dirichlet concentration")
     command.add_argument("--seed", type=arguments.whole(0, 2**63 - 1), default=0, help="of the partition; public")
     command.add_argument(
         "--disjoint", metavar="TEXT", help="assertion that no person has records in two parts; recorded"
-    )
-    command.add_argument(
-        "--accept-no-claim", action="store_true", help="let mechanism paper end every later claim on the dataset"
     )
 
 
@@ -303,6 +329,19 @@ def _parser() -> argparse.ArgumentParser:
     release.add_argument("--claim", type=arguments.claim, required=True, help="id; the same claim is charged once")
     _request_options(release)
     release.add_argument("--termination-log", type=Path)
+
+    grant = add("grant", _grant, "charge a dataset for one training run with Gaussian noise on its model")
+    _source_options(grant)
+    grant.add_argument("--out", type=Path, required=True, help="folder of the private copy")
+    grant.add_argument("--ledger", type=Path, required=True)
+    grant.add_argument("--claim", type=arguments.claim, required=True, help="id; the same claim is charged once")
+    grant.add_argument("--grant", type=arguments.grant, required=True, help="id of the run, 12 hexadecimal digits")
+    grant.add_argument("--epsilon", type=arguments.positive, required=True, help="of the whole run, at --delta")
+    grant.add_argument("--delta", type=arguments.delta, required=True)
+    grant.add_argument("--rounds", type=arguments.whole(1, 10**6), required=True, help="models that the run publishes")
+    grant.add_argument("--clipping-norm", type=arguments.norm, required=True, help="L2 norm of a client's update")
+    _partition_options(grant)
+    grant.add_argument("--termination-log", type=Path)
 
     _inspecting(add)
     return parser

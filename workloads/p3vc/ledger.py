@@ -7,7 +7,7 @@ who knows all records but one could test guesses of the last.
 Life of a claim: ``reserve`` (admitted under the registered rule; counts from here on) → the claim's secret seed is
 stored → ``commit`` (names the seed's SHA-256) → the data is read and released → ``complete`` (names the manifest's
 digest) → the seed is destroyed. ``cancel`` gives a reservation back, and only a reservation: from ``commit`` on the
-charge stays.
+charge stays. A training grant goes the same way without a seed: its noise is the aggregator's.
 
 Why a seed: a claim interrupted after its commit may have shown part of its output, so fresh noise for it would be a
 second release. Its noise is a function of the committed seed, so a rerun writes the same bytes and costs nothing
@@ -147,6 +147,7 @@ class Ledger:
             account = accounts[dataset]
             self._afford(account, claim, charge)
             parallel = None if charge.family is None else {"family": charge.family, "part": charge.part}
+            noise = {} if charge.rho is None else {"delta": plain(charge.delta), "rho": plain(charge.rho)}
             account.append(
                 {
                     "type": "reserve",
@@ -154,6 +155,7 @@ class Ledger:
                     "parameters": parameters,
                     "epsilon": plain(charge.epsilon),
                     "parallel": parallel,
+                    **noise,
                 }
             )
             return account
@@ -173,6 +175,15 @@ class Ledger:
                 f"{plain(account.spent)}, remaining {plain(account.remaining)}. Lower the epsilon or reuse the "
                 "release there is; nothing was read or written"
             )
+        if terms.composition == "basic" and charge.delta:
+            _afford_delta(account, claim, charge)
+
+    def settle(self, dataset: str, claim: str) -> None:
+        """Charge a claim that has no noise of its own, and so no seed, for good; repeating it changes nothing."""
+        with self._locked():
+            account = self.accounts()[dataset]
+            if account.claims[claim].status == "reserved":
+                account.append({"type": "commit", "claim": claim})
 
     def commit(self, dataset: str, claim: str) -> tuple[Account, bytes]:
         """Return the account and the claim's seed, which is committed by then and stays the same until completion.
@@ -238,6 +249,22 @@ class Ledger:
             yield
 
 
+def _afford_delta(account: Account, claim: str, charge: Charge) -> None:
+    allowed, after = account.terms.delta, account.delta_after(charge)
+    if allowed is None:
+        raise RefusedError(
+            f"claim {claim} refused: it asks for delta {plain(charge.delta)}, and dataset {account.dataset} is "
+            "registered under composition basic without a delta, so it admits pure DP only. Its terms are fixed; a "
+            "dataset that is to be trained on under (epsilon, delta) is registered with --delta. Nothing was written"
+        )
+    if after > allowed:
+        raise RefusedError(
+            f"claim {claim} refused: it asks for delta {plain(charge.delta)}, which would bring dataset "
+            f"{account.dataset} to {plain(after)} of its registered {plain(allowed)} (basic: deltas add up); spent "
+            f"{plain(account.delta_spent)}. Lower the delta; nothing was written"
+        )
+
+
 def _name(claim: str) -> str:
     return hashlib.sha256(claim.encode()).hexdigest()[:32]
 
@@ -248,6 +275,5 @@ def _same(claim: str, have: dict[str, Any], want: dict[str, Any]) -> None:
     ]
     if different:
         raise BadInputError(
-            f"claim {claim} already stands for another release: {', '.join(different)}; use a new claim id for a new "
-            "release"
+            f"claim {claim} already stands for other parameters: {', '.join(different)}; use a new claim id"
         )

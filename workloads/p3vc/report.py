@@ -35,6 +35,7 @@ def ledger_report(folder: Path, dataset: str | None) -> dict[str, Any]:
         **account.terms.as_json(),
         "spent": plain(account.spent),
         "remaining": plain(account.remaining),
+        "delta_spent": plain(account.delta_spent),
         "tightest": {"epsilon": plain(figure), "method": method},
         "invariants": account.invariants.as_json(),
         "claims": {name: _claim(account, name) for name in account.claims},
@@ -45,12 +46,16 @@ def ledger_report(folder: Path, dataset: str | None) -> dict[str, Any]:
 
 def _claim(account: Account, name: str) -> dict[str, Any]:
     claim = account.claims[name]
-    return {
+    shown = {
         "epsilon": plain(claim.charge.epsilon),
         "status": claim.status,
         "mechanism": claim.parameters["mechanism"],
         "part": claim.charge.part,
     }
+    if claim.charge.rho is None:
+        return shown
+    noise = {"delta": plain(claim.charge.delta), "rho": plain(claim.charge.rho)}
+    return {**shown, **noise, **{key: claim.parameters[key] for key in ("purpose", "grant", "rounds")}}
 
 
 def ledger_text(record: dict[str, Any]) -> str:
@@ -63,8 +68,14 @@ def ledger_text(record: dict[str, Any]) -> str:
         f"{record['tightest']['method']})",
         f"remaining  {record['remaining']}",
     ]
+    if any("rho" in claim for claim in record["claims"].values()):
+        bound = f" of {record['delta']}" if record["composition"] == "basic" else ", which does not add under this rule"
+        lines.append(f"delta      {record['delta_spent']}{bound}")
     for name, claim in record["claims"].items():
-        lines.append(f"  {name}: epsilon {claim['epsilon']}, {claim['mechanism']}, {claim['status']}")
+        epsilon = f"epsilon {claim['epsilon']}"
+        if "rho" in claim:
+            epsilon += f" at delta {claim['delta']} for {claim['rounds']} rounds of {claim['purpose']}"
+        lines.append(f"  {name}: {epsilon}, {claim['mechanism']}, {claim['status']}")
     return "\n".join(lines)
 
 

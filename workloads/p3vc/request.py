@@ -48,6 +48,11 @@ class Request:
 
     def charge(self, account: Account) -> Charge:
         """Return what the ledger is charged: in parallel only under the recorded assertion."""
-        if self.partition is None or self.disjoint is None:
-            return Charge(self.total)
-        return Charge(self.total, self.partition.family(account.invariants.classes), self.partition.index)
+        return Charge(self.total, *parallel(self.partition, self.disjoint, account))
+
+
+def parallel(partition: Partition | None, disjoint: str | None, account: Account) -> tuple[str | None, int | None]:
+    """Return the family and part that a claim is charged in: none but under the assertion, which is then recorded."""
+    if partition is None or disjoint is None:
+        return None, None
+    return partition.family(account.invariants.classes), partition.index

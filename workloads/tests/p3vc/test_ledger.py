@@ -92,7 +92,7 @@ def test_a_claim_id_stands_for_one_set_of_parameters(tool: Tool, more: tuple[str
     tool.release("a")
     code, _, err = tool.release("a", "0.7", "out", *more)
     assert code == 2
-    assert "already stands for another release" in err
+    assert "already stands for other parameters" in err
     assert tool.release("a", "0.70", "out")[0] == 0
 
 
