@@ -1,4 +1,4 @@
-"""Kills a release, or a registration, at every system call that changes the disk, and says what was left each time.
+"""Kills a release, a grant or a registration at every system call that changes the disk; says what was left each time.
 
 Run as a program: each attempt is a fork of this single-threaded process, so hundreds take seconds.
 """
@@ -88,6 +88,7 @@ def every_call(work: Path, argv: list[str], prepare: Callable[[Path], None]) -> 
         prepare(folder)
         code = attempt(folder, argv, at)
         partial = folder / "O" / ".images.npy.partial"
+        granted = folder / "O" / "training.json"
         shown = partial if partial.exists() else folder / "O" / "images.npy"
         pixels = shown.read_bytes()[128:] if shown.exists() else b""
         result: dict[str, Any] = {
@@ -95,6 +96,7 @@ def every_call(work: Path, argv: list[str], prepare: Callable[[Path], None]) -> 
             "code": code,
             "read": (folder / "was-read").exists(),
             "manifest": (folder / "O" / "manifest.json").exists(),
+            "granted": granted.read_text() if granted.exists() else None,
             "left": ledger(folder) if (folder / "L").exists() else {},
         }
         result["verified"] = attempt(folder, ["verify", "--release", "O"], None) if result["manifest"] else None
@@ -107,6 +109,8 @@ def every_call(work: Path, argv: list[str], prepare: Callable[[Path], None]) -> 
             result["same_noise"] = final.startswith(pixels)
             result["leftovers"] = sorted(p.name for p in (folder / "O").iterdir() if p.name.endswith(".partial"))
             result["seeds"] = len(list((folder / "L" / "seeds").iterdir()))
+        if argv[0] == "grant":
+            result["final"] = granted.read_text()
         results.append(result)
         shutil.rmtree(folder)
         if code != DIED:
@@ -119,9 +123,12 @@ def main(work: Path) -> None:
     data = work / "data.npz"
     images = np.random.default_rng(1).integers(0, 256, (24, 1, 300, 300), dtype=np.uint8)  # three batches
     np.savez(data, images=images, labels=np.arange(24) % 3)
-    register = ["register", "--data", str(data), "--ledger", "L", "--budget", "1", "--workers", "1"]
+    register = ["register", "--data", str(data), "--ledger", "L", "--budget", "1", "--delta", "1e-5", "--workers", "1"]
     release = ["release", "--data", str(data), "--out", "O", "--ledger", "L", "--claim", "a", "--epsilon", "0.6"]
     release += ["--block", "100", "--neighbourhood", "9", "--workers", "1"]
+
+    grant = ["grant", "--data", str(data), "--out", "O", "--ledger", "L", "--claim", "t", "--grant", "0123456789ab"]
+    grant += ["--epsilon", "0.6", "--delta", "1e-6", "--rounds", "3", "--clipping-norm", "1.0"]
 
     def registered(folder: Path) -> None:
         assert attempt(folder, register, None) == 0
@@ -129,6 +136,7 @@ def main(work: Path) -> None:
     found = {
         "register": every_call(work, register, lambda _: None),
         "release": every_call(work, release, registered),
+        "grant": every_call(work, grant, registered),
     }
     print(json.dumps(found))  # noqa: T201
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import log_ndtr, ndtr
 
-from p3vc.accountant import INFINITE, Charge, spent, tightest
+from p3vc import gaussian
+from p3vc.accountant import INFINITE, Charge, delta_spent, spent, tightest
 
 DELTA = Decimal("1e-5")
 epsilons = st.decimals("0.001", "3", places=3)
@@ -21,10 +24,11 @@ def charges(history: list[Decimal]) -> list[Charge]:
     return [Charge(epsilon) for epsilon in history]
 
 
-def exact(history: list[Decimal]) -> float:
+def exact(history: list[Decimal], rho: float = 0.0) -> float:
     """The optimal epsilon at DELTA of pure-DP mechanisms in sequence (Kairouz, Oh, Viswanath 2017), by enumeration.
 
     The worst of each is randomised response, whose loss is +e or -e; delta(t) = sum of max(0, P - e^t Q) over outcomes.
+    Gaussian noise beside them spreads each outcome's loss l, so its part of delta is the Gaussian curve's at t - l.
     """
     signs = np.array(list(itertools.product([1, -1], repeat=len(history))), float)
     each = np.array([float(e) for e in history])
@@ -32,9 +36,13 @@ def exact(history: list[Decimal]) -> float:
     loss = signs @ each
 
     def delta(t: float) -> float:
+        if rho:
+            mu, s = math.sqrt(2 * rho), t - loss
+            curve = ndtr(mu / 2 - s / mu) - np.exp(s + log_ndtr(-mu / 2 - s / mu))
+            return float(np.sum(curve * np.exp(log_p)))
         return float(np.sum(np.maximum(0.0, -np.expm1(np.minimum(0.0, t - loss))) * np.exp(log_p)))
 
-    low, high = 0.0, float(each.sum())
+    low, high = 0.0, float(each.sum()) + rho + 10 * math.sqrt(rho)
     for _ in range(100):
         middle = (low + high) / 2
         low, high = (middle, high) if delta(middle) > float(DELTA) else (low, middle)
@@ -123,22 +131,75 @@ def test_decisions_are_those_of_opendps_privacy_filter(history: list[Decimal], b
         admitted.append(epsilon)
 
 
-parts = st.lists(st.tuples(epsilons, st.sampled_from([None, "a", "b"]), st.integers(0, 2)), max_size=12)
+def noise(epsilon: Decimal, delta: str = "1e-6", family: str | None = None, part: int | None = None) -> Charge:
+    """A training run's charge."""
+    return Charge(epsilon, family, part, Decimal(delta), gaussian.rho(epsilon, Decimal(delta)))
+
+
+runs = st.lists(epsilons.map(noise), min_size=1, max_size=4)
+
+
+@given(histories, runs)
+def test_basic_adds_epsilons_and_deltas(history: list[Decimal], trained: list[Charge]) -> None:
+    mixed = [*charges(history), *trained]
+    assert spent(mixed, "basic", None) == sum(history) + sum(c.epsilon for c in trained)
+    assert delta_spent(mixed) == len(trained) * Decimal("1e-6")
+    assert delta_spent(charges(history)) == 0
+
+
+@given(histories, epsilons, st.sampled_from(["advanced", "zcdp"]))
+def test_noise_counts_by_its_rho(history: list[Decimal], epsilon: Decimal, rule: str) -> None:
+    """What has the rho of a pure charge costs what that costs, whatever epsilon and delta it was asked at."""
+    same = Charge(epsilon * 7, delta=DELTA, rho=epsilon * epsilon / 2)
+    assert spent([*charges(history), same], rule, DELTA) == spent(charges([*history, epsilon]), rule, DELTA)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(epsilons, max_size=6), runs)
+def test_no_rule_is_below_the_exact_loss_under_noise(history: list[Decimal], trained: list[Charge]) -> None:
+    mixed = [*charges(history), *trained]
+    rho = sum(float(c.rho or 0) for c in trained)
+    floor = exact(history, rho)
+    rules = [spent(mixed, rule, DELTA) for rule in ("advanced", "zcdp")]
+    assert delta_spent(mixed) <= DELTA  # so the sum of the epsilons holds there, too
+    assert all(float(figure) >= floor - 1e-9 for figure in [*rules, spent(mixed, "basic", None)])
+    figure, _ = tightest(mixed, DELTA)
+    assert figure <= min(rules)
+    assert floor - 1e-9 <= float(figure) <= floor + 1e-3 * (len(mixed) + 1)
+
+
+def test_a_sum_at_another_delta_is_no_figure() -> None:
+    loose = noise(Decimal("0.1"), "0.01")
+    figure, method = tightest([loose], DELTA)
+    assert method == "pld"
+    assert float(figure) == pytest.approx(exact([], float(loose.rho or 0)), abs=1e-3)
+    assert figure > spent([loose], "basic", None)
+
+
+parts = st.lists(st.tuples(epsilons, st.sampled_from([None, "a", "b"]), st.integers(0, 2), st.booleans()), max_size=12)
 
 
 @given(parts, st.sampled_from(["basic", "advanced", "zcdp"]))
 def test_parallel_composition_costs_each_record_what_touches_it(
-    drawn: list[tuple[Decimal, str | None, int]], rule: str
+    drawn: list[tuple[Decimal, str | None, int, bool]], rule: str
 ) -> None:
     """The charge is the loss of the unluckiest record: any choice of one part per family."""
-    mixed = [Charge(e, family, part if family else None) for e, family, part in drawn]
+    mixed = [
+        noise(e, "1e-6", family, part if family else None) if noisy else Charge(e, family, part if family else None)
+        for e, family, part, noisy in drawn
+    ]
     records = [
-        [Charge(c.epsilon) for c in mixed if c.family is None or c.part == (a if c.family == "a" else b)]
+        [
+            replace(c, family=None, part=None)
+            for c in mixed
+            if c.family is None or c.part == (a if c.family == "a" else b)
+        ]
         for a in range(3)
         for b in range(3)
     ]
     assert spent(mixed, rule, DELTA) == max(spent(record, rule, DELTA) for record in records)
-    assert spent(mixed, rule, DELTA) <= spent([Charge(c.epsilon) for c in mixed], rule, DELTA)
+    assert delta_spent(mixed) == max(delta_spent(record) for record in records)
+    assert spent(mixed, rule, DELTA) <= spent([replace(c, family=None, part=None) for c in mixed], rule, DELTA)
     worst, _ = tightest(mixed, None)
     assert worst == spent(mixed, "basic", None)
 
