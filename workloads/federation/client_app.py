@@ -14,7 +14,7 @@ from typing import cast
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from federation import data
+from federation import data, grants
 from federation.settings import Settings, parse
 
 app = ClientApp()
@@ -36,7 +36,9 @@ def _answer(message: Message, context: Context, *, learn: bool) -> Message:
     started, cpu = time.monotonic(), time.process_time()
     settings: Settings = parse(context.run_config)
     client = str(context.node_config["client"])
-    release = data.load(Path(str(context.node_config.get("data", "/private"))), settings.num_classes)
+    folder = Path(str(context.node_config.get("data", "/private")))
+    release = data.load(folder, settings.num_classes)
+    grant = grants.read(folder, settings) if settings.grant else None
     parts = data.split(len(release.images), settings.train_fraction, settings.seed)
 
     from federation import model as models  # noqa: PLC0415 - torch costs seconds; a refusal above need not pay them
@@ -64,11 +66,12 @@ def _answer(message: Message, context: Context, *, learn: bool) -> Message:
         )
         reply["arrays"] = ArrayRecord(model.cpu().state_dict())
     metrics["num-examples"] = len(parts.train)
+    metrics["weight"] = 1.0 if grant else float(len(parts.train))  # under noise the bound is for equal weights
     metrics["seconds"] = time.monotonic() - started
     metrics["cpu-seconds"] = time.process_time() - cpu
     metrics["peak-memory"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     reply["metrics"] = metrics
-    reply["provenance"] = ConfigRecord(
+    provenance = ConfigRecord(
         {
             "client": client,
             "epsilon": release.epsilon,
@@ -77,4 +80,10 @@ def _answer(message: Message, context: Context, *, learn: bool) -> Message:
             "device": place.type,
         }
     )
+    if grant:
+        provenance["training-claim"] = grant.claim
+        provenance["training-epsilon"] = grant.epsilon
+        provenance["training-delta"] = grant.delta
+        provenance["noise-multiplier"] = grant.noise_multiplier
+    reply["provenance"] = provenance
     return Message(reply, reply_to=message)

@@ -10,6 +10,8 @@ from typing import Any
 from federation.errors import InputError
 
 LIMIT = 4096  # bytes Kubernetes keeps of a termination message
+# A release's epsilon and a training run's are never added: they are of other relations, and one has a delta.
+_PROVENANCE = ("epsilon", "mechanism", "training-epsilon", "training-delta")
 
 
 def success(summary: Mapping[str, Any]) -> str:
@@ -26,7 +28,7 @@ def success(summary: Mapping[str, Any]) -> str:
     ]
     accuracy = summary["client-accuracy"]
     clients = {
-        name: {"accuracy": round(accuracy[name], 4), "epsilon": c["epsilon"], "mechanism": c["mechanism"]}
+        name: {"accuracy": round(accuracy[name], 4), **{key: c[key] for key in _PROVENANCE if key in c}}
         for name, c in summary["clients"].items()
     }
     record = {"run": str(summary["run"]), "model": summary["model"], "clients": clients, "rounds": rounds}

@@ -15,7 +15,7 @@ from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
-from flwr.serverapp.strategy import FedAvg
+from flwr.serverapp.strategy import Strategy
 
 from federation.errors import FederationError
 from federation.settings import Settings
@@ -33,7 +33,7 @@ class Outcome:
         arrays: the final model.
         initial: loss and accuracy of the model before training, by the same measure as the rounds'.
         rounds: one record a round, as in ``history.jsonl``.
-        clients: provenance by client id: epsilon, mechanism, manifest digest, device.
+        clients: provenance by client id: epsilon, mechanism, manifest digest, device; under noise, its grant.
         evaluation_seconds: what the last evaluation took.
     """
 
@@ -91,7 +91,7 @@ class _Phase:
 
 def federate(
     grid: Grid,
-    strategy: FedAvg,
+    strategy: Strategy,
     arrays: ArrayRecord,
     settings: Settings,
     on_round: Callable[[Record], None] = lambda record: None,

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from federation.errors import InputError
+
+_LINEAR = ("fedavg", "fedprox")  # a client moves their mean by its weight times its update, whatever the others send
+_RANGES = {"training_epsilon": ("1e-12", "1000"), "training_delta": ("1e-30", "0.5")}
 
 
 class Settings(BaseModel):
@@ -33,6 +38,44 @@ class Settings(BaseModel):
     round_timeout: float = Field(3600.0, gt=0, allow_inf_nan=False, description="seconds to wait for all replies")
     results: str = Field("/results", min_length=1, description="folder of the results, in the ServerApp's container")
     submission: str = Field("", description="digest of what was submitted, so that a retried job finds its run")
+    grant: str = Field("", pattern="^([0-9a-f]{12})?$", description="training under noise: names the granted run")
+    training_epsilon: str = Field("", description="decimal, of the whole run, at training-delta")
+    training_delta: str = Field("", description="decimal")
+    clipping_norm: float = Field(1.0, ge=1e-6, le=1e6, description="L2 norm of a client's update, under noise")
+
+    @field_validator("grant")
+    @classmethod
+    def _aggregation(cls, grant: str, info: ValidationInfo) -> str:
+        strategy = info.data.get("strategy")
+        if grant and strategy not in _LINEAR:
+            raise PydanticCustomError(
+                "strategy", f"strategy {strategy} does not train under noise; allowed: {' and '.join(_LINEAR)}"
+            )
+        return grant
+
+    @field_validator("training_epsilon", "training_delta")
+    @classmethod
+    def _decimal(cls, text: str, info: ValidationInfo) -> str:
+        if bool(text) != bool(info.data.get("grant")):
+            raise PydanticCustomError("together", "grant, training-epsilon and training-delta go together")
+        low, high = _RANGES[str(info.field_name)]
+        try:
+            inside = not text or Decimal(low) <= Decimal(text) <= Decimal(high)
+        except InvalidOperation:
+            inside = False
+        if not inside:
+            raise PydanticCustomError("range", f"not a decimal from {low} to {high}")
+        return text
+
+    @property
+    def granted_epsilon(self) -> Decimal:
+        """Epsilon of the whole run; only with a grant."""
+        return Decimal(self.training_epsilon)
+
+    @property
+    def granted_delta(self) -> Decimal:
+        """Delta of the whole run; only with a grant."""
+        return Decimal(self.training_delta)
 
     def to_config(self) -> dict[str, str | int | float]:
         """Return the values as a Flower run configuration."""

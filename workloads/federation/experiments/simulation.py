@@ -5,7 +5,7 @@ Only the transport differs from a run in the testbed, so a sweep over many setti
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from flwr.app import ArrayRecord, Context, Message, RecordDict
@@ -81,16 +81,17 @@ class InProcessGrid(Grid):
         return self.pull_messages(self.push_messages(messages))
 
 
-def simulate(folders: Mapping[str, Path], settings: Settings) -> Outcome:
+def simulate(folders: Mapping[str, Path], settings: Settings, spend: Callable[[], None] = lambda: None) -> Outcome:
     """Train a federation in this process.
 
     Args:
         folders: private volume by client id; as many as ``settings.num_clients``.
         settings: the run configuration.
+        spend: marks the grant as used, under noise; nothing is marked by default, for models that are thrown away.
 
     Raises:
         FederationError: as in a real run.
     """
     TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, SUPERLINK_NODE_ID
     initial = ArrayRecord(build(settings.model, settings.num_classes, settings.seed).state_dict())
-    return federate(InProcessGrid(folders, settings), make(settings), initial, settings)
+    return federate(InProcessGrid(folders, settings), make(settings, spend), initial, settings)

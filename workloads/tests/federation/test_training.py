@@ -144,7 +144,7 @@ def test_a_federation_learns_and_reports(tmp_path: Path, digits: Digits) -> None
 @pytest.mark.parametrize("name", ["fedavg", "fedprox", "fedadam"])
 def test_each_strategy_trains(tmp_path: Path, digits: Digits, name: str) -> None:
     settings = Settings(**{**SMALL, "local_epochs": 1, "proximal_mu": 2.0}, strategy=name)
-    assert type(make(settings)).__name__.lower() == name
+    assert type(make(settings, lambda: None)).__name__.lower() == name
     outcome = simulate(volumes(tmp_path, digits(2, 60)), settings)
     assert np.isfinite(weights(outcome)).all()
     plain = simulate(volumes(tmp_path, digits(2, 60)), Settings(**{**SMALL, "local_epochs": 1}))
