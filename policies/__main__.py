@@ -4,11 +4,10 @@ import gc
 
 from pulumi_policy import EnforcementLevel, PolicyPack
 
-from policies import cross_client, fail_closed, hardened_pods, p3vc_only, privacy_budget
+from policies import cross_client, fail_closed, hardened_pods, p3vc_only, privacy_budget, server
 
-# The SDK wraps every value of every resource for every policy: a third of the time would go into searching those
-# millions of objects for cycles that they do not have.
-gc.disable()
+gc.disable()  # the SDK wraps every value of every resource: a third of the time would be a search for cycles in them
+server.install()
 
 PolicyPack(
     name="kubeflower",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import operator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,19 +55,27 @@ class Reader:
     """Turns a stack's resources into objects: the same objects for each policy that is handed the same resources."""
 
     def __init__(self) -> None:
-        self._resources: list[Resource] = []
+        self._properties: list[Any] = []
         self._objects: tuple[Object, ...] = ()
 
-    def objects(self, resources: Iterable[Any]) -> tuple[Object, ...]:
+    def objects(self, resources: Sequence[Any]) -> tuple[Object, ...]:
         """Every Kubernetes object of a stack, and each other resource as an object of a kind no rule knows.
 
         Args:
             resources: as ``StackValidationArgs.resources``.
         """
-        found = [Resource(r.resource_type, r.urn, r.name, r.provider is not None, plain(r.props)) for r in resources]
-        if not found or found != self._resources:
-            self._resources, self._objects = found, tuple(o for resource in found for o in _objects(resource))
+        properties = [r.props for r in resources]
+        same = len(properties) == len(self._properties) and all(map(operator.is_, properties, self._properties))
+        if not same or not properties:
+            found = [
+                Resource(r.resource_type, r.urn, r.name, r.provider is not None, plain(r.props)) for r in resources
+            ]
+            self._properties, self._objects = properties, tuple(o for resource in found for o in _objects(resource))
         return self._objects
+
+
+def _resource(given: Any) -> Resource:
+    return Resource(given.resource_type, given.urn, given.name, given.provider is not None, plain(given.props))
 
 
 def _objects(resource: Resource) -> Iterator[Object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import resource
@@ -185,4 +186,5 @@ def table(measures: list[Measure]) -> str:
 
 
 if __name__ == "__main__":
+    gc.disable()  # as the command does
     sys.stdout.write(json.dumps(asdict(judge(int(sys.argv[1])))))

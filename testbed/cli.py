@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import sys
@@ -194,6 +195,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 2 for input that cannot be read, with file and line."""
     arguments = parser().parse_args(argv)
+    gc.disable()  # a command reads, judges and ends: millions of objects, and no cycle worth searching for
     try:
         return int(arguments.run(arguments))
     except (UnreadableError, SpecError, UsageError, books.LedgerError) as error:

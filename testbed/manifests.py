@@ -92,6 +92,11 @@ class Object:
         return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"
 
     @cached_property
+    def unknowns(self) -> tuple[Path_, ...]:
+        """Every path whose value is unknown."""
+        return tuple(unknowns(self.body))
+
+    @cached_property
     def key(self) -> tuple[str, str, str, str]:
         """What identifies the object in a cluster."""
         return (self.group, self.kind, self.namespace, self.name)
@@ -180,14 +185,30 @@ def unknowns(value: Any, path: Path_ = ()) -> Iterator[Path_]:
     """Every path below ``value`` whose value is unknown."""
     if isinstance(value, Unknown):
         yield path
+    elif not _holds_unknown(value):
+        return
     elif isinstance(value, Mapping):
         for key, item in value.items():
-            if isinstance(item, (Unknown, Mapping, list, tuple)):
-                yield from unknowns(item, (*path, str(key)))
-    elif isinstance(value, (list, tuple)):
+            yield from unknowns(item, (*path, str(key)))
+    else:
         for index, item in enumerate(value):
-            if isinstance(item, (Unknown, Mapping, list, tuple)):
-                yield from unknowns(item, (*path, index))
+            yield from unknowns(item, (*path, index))
+
+
+def _holds_unknown(value: Any) -> bool:
+    """Whether any value below ``value`` is unknown: nearly all objects hold none, and are done with here."""
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, str):
+            continue
+        if isinstance(item, (dict, Mapping)):
+            waiting.extend(item.values())
+        elif isinstance(item, (list, tuple)):
+            waiting.extend(item)
+        elif isinstance(item, Unknown):
+            return True
+    return False
 
 
 def expand(body: Any, source: str, patch: bool = False) -> Iterator[Object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from testbed.manifests import Object, Path_, unknowns
+from testbed.manifests import Object, Path_
 
 # Fields the API server or a controller assigns: nobody declares them, and no rule reads them.
 _METADATA = frozenset(
@@ -37,6 +37,4 @@ def assigned(obj: Object, path: Path_) -> bool:
 
 def unresolved(obj: Object) -> Iterator[Path_]:
     """Paths of ``obj`` whose unknown value a rule might need."""
-    for path in unknowns(obj.body):
-        if not assigned(obj, path):
-            yield path
+    return (path for path in obj.unknowns if not assigned(obj, path))

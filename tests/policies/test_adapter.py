@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,11 +12,12 @@ import pytest
 from google.protobuf import json_format
 from pulumi.runtime.proto import analyzer_pb2 as proto
 from pulumi_policy import EnforcementLevel
-from pulumi_policy.policy import _PolicyAnalyzerServicer
+from pulumi_policy import policy as sdk
 from pulumi_policy.proxy import UNKNOWN_OBJECT_VALUE, UNKNOWN_STRING_VALUE
 
 from policies import cross_client, fail_closed, hardened_pods, p3vc_only, privacy_budget
 from policies.resources import plain
+from policies.server import StackServer
 from testbed.manifests import Unknown
 from testbed.unknown import assigned
 from tests.testbed.rules import worlds
@@ -39,8 +41,10 @@ def resource(number: int, body: Body) -> proto.AnalyzerResource:
     return found
 
 
-def analyze(resources: list[proto.AnalyzerResource], config: Body | None = None) -> list[proto.AnalyzeDiagnostic]:
-    server: Any = _PolicyAnalyzerServicer("kubeflower", "1", POLICIES, EnforcementLevel.MANDATORY)
+def analyze(
+    resources: list[proto.AnalyzerResource], config: Body | None = None, kind: Any = StackServer
+) -> list[proto.AnalyzeDiagnostic]:
+    server: Any = kind("kubeflower", "1", POLICIES, EnforcementLevel.MANDATORY)
     request = proto.ConfigureAnalyzerRequest()
     for name, settings in (config or {}).items():
         json_format.ParseDict(settings, request.policyConfig[name].properties)
@@ -68,6 +72,38 @@ def replaced(body: Body, path: tuple[str | int, ...], value: Any) -> Body:
 
 def test_the_clean_testbed_gives_no_diagnostic() -> None:
     assert analyze([resource(i, b) for i, b in enumerate(worlds.bodies())]) == []
+
+
+def test_the_pack_says_what_the_sdk_alone_would_say() -> None:
+    bodies = worlds.bodies(privacy__epsilon=0.8)
+    worlds.template(worlds.one(bodies, "StatefulSet", "supernode", "lab-client-e1"))["spec"]["hostNetwork"] = True
+    resources = [resource(i, b) for i, b in enumerate(bodies)]
+    resources[3].properties["spec"] = UNKNOWN_OBJECT_VALUE
+    found = analyze(resources)
+    assert {d.policyName for d in found} >= {"privacy-budget", "hardened-pods", "fail-closed"}
+    assert found == analyze(resources, kind=sdk._PolicyAnalyzerServicer)
+
+
+def test_each_resource_is_converted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And by functions of the SDK that it still calls under these names."""
+    calls: Counter[str] = Counter()
+
+    def counted(name: str) -> None:
+        function = getattr(sdk, name)
+
+        def call(argument: Any) -> Any:
+            calls[name] += 1
+            return function(argument)
+
+        monkeypatch.setattr(sdk, name, call)
+
+    counted("deserialize_properties")
+    counted("unknown_checking_proxy")
+    bodies = worlds.bodies()
+    assert analyze([resource(i, b) for i, b in enumerate(bodies)]) == []
+    # Two a resource: its own properties and its provider's.
+    assert calls["unknown_checking_proxy"] == 2 * len(bodies)
+    assert calls["deserialize_properties"] == 2 * len(bodies)
 
 
 def test_every_policy_is_mandatory_and_described() -> None:
