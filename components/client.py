@@ -10,26 +10,28 @@ from pulumi_kubernetes.apps.v1 import StatefulSet
 from pulumi_kubernetes.core.v1 import ConfigMap, Secret
 
 from components import pods
+from components.grant import Grant
 from components.keys import secret_data
 from components.namespaces import GuardedNamespace, peers
 from components.nics import nic
 from components.objects import Json, metadata
 from components.p3vc import Release
 from components.records import Cluster
-from testbed import addressing, commands, keys, naming, placement, releases
+from testbed import addressing, commands, grants, keys, naming, placement, releases
 from testbed import contract as c
 from testbed.spec import Client as ClientSpec
 from testbed.spec import Resources, Testbed
 
 NAME = "supernode"
-PODS = 4  # a SuperNode, a release, its retry and the one it replaces
+PODS = 4  # a SuperNode, a release or after it a grant, its retry and the one it replaces
 
 
 class Client(pulumi.ComponentResource):
     """One client, which shares nothing with another.
 
     Creates its guarded namespace, its Release (P3-VC), ConfigMap ``ca``, Secrets ``superexec`` and ``supernode-key``
-    and, once the release is complete, the StatefulSet ``supernode``.
+    and, once the release is complete, the StatefulSet ``supernode``; and its Grant of a run whose models carry noise,
+    for which the run waits and the SuperNode does not.
     """
 
     def __init__(
@@ -51,7 +53,7 @@ class Client(pulumi.ComponentResource):
             spec: the testbed.
             client: its configuration.
             keyring: the testbed's keys.
-            cluster: where the release's record is read.
+            cluster: where the records of its Jobs are read.
             needs: its network and storage class, which come first.
             server: what its SuperNode connects to.
             opts: the usual options.
@@ -78,6 +80,20 @@ class Client(pulumi.ComponentResource):
             cluster,
             needs=[namespace, *needs],
             opts=pulumi.ResourceOptions(parent=self),
+        )
+        granted = grants.grant(spec, client)
+        self.grant = (
+            Grant(
+                f"{name}-grant",
+                spec,
+                client,
+                granted,
+                cluster,
+                needs=[namespace, *needs, self.release],
+                opts=pulumi.ResourceOptions(parent=self),
+            )
+            if granted
+            else None
         )
         child = pulumi.ResourceOptions(parent=self, depends_on=[namespace])
         authority, key = keyring.authority(), keyring.supernode(client.id, client.key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import pulumi
@@ -10,6 +11,7 @@ import pulumi
 from components.records import Record
 from testbed import outputs as plain
 from testbed import placement
+from testbed.budget import show
 from testbed.spec import Testbed
 
 
@@ -17,6 +19,7 @@ def outputs(
     spec: Testbed,
     authority: str,
     releases: Mapping[str, pulumi.Output[Record | None]],
+    grants: Mapping[str, pulumi.Output[Record | None]],
     run: pulumi.Output[Record | None],
 ) -> dict[str, Any]:
     """Return the outputs by name; nothing in them is secret.
@@ -25,18 +28,14 @@ def outputs(
         spec: the testbed.
         authority: its certification authority's certificate (PEM).
         releases: each client's release record.
+        grants: each client's grant record; none where the run's models carry no noise.
         run: the run's record.
     """
     clients = {}
     for one in placement.clients(spec):
-        record = releases[one.id]
-        clients[one.id] = {
-            **plain.client(spec, one),
-            "budgetLeft": record.apply(lambda r: (r or {}).get("remaining")),
-            "records": record.apply(lambda r: (r or {}).get("client_records")),
-            "manifest": record.apply(lambda r: (r or {}).get("manifest")),
-            "note": record.apply(_note),
-        }
+        records = [releases[one.id], *([grants[one.id]] if one.id in grants else [])]
+        found = pulumi.Output.all(*records).apply(lambda known: recorded(*known))
+        clients[one.id] = {**plain.client(spec, one), **{key: found[key] for key in RECORDED}}
     return {
         "clients": clients,
         "server": plain.server(spec),
@@ -46,6 +45,21 @@ def outputs(
         "nodes": plain.nodes(spec),
         "privacy": plain.privacy(spec),
         "federation": run.apply(federation),
+    }
+
+
+RECORDED = ("budgetLeft", "records", "manifest", "noiseMultiplier", "note")
+
+
+def recorded(release: Record | None, *grants: Record | None) -> dict[str, Any]:
+    """Show what a client's Jobs recorded of its data; a ledger's latest word is the least that any says is left."""
+    left = [Decimal(record["remaining"]) for record in (release, *grants) if record and "remaining" in record]
+    return {
+        "budgetLeft": show(min(left)) if left else None,
+        "records": (release or {}).get("client_records"),
+        "manifest": (release or {}).get("manifest"),
+        "noiseMultiplier": next(((grant or {}).get("noise_multiplier") for grant in grants), None),
+        "note": next(filter(None, map(_note, (release, *grants))), None),
     }
 
 

@@ -1,4 +1,4 @@
-"""P3-VC: the one pod that reads a client's raw data, and what it releases."""
+"""P3-VC: the only pods that read a client's raw data, and what they release."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from testbed.releases import release
 from testbed.spec import Client, Testbed
 
 TIMEOUT = "1h"  # a release of CIFAR-10 takes minutes on a small node
+RETRIES = 2
 RETRY = {"pulumi.com/replaceUnready": "true"}  # the next update runs a failed Job again
 
 
@@ -65,11 +66,18 @@ class Release(pulumi.ComponentResource):
             )
             for purpose, size in (("raw", spec.storage.raw), ("private", spec.storage.private))
         ]
-        job = naming.release_job(release(spec, client).claim)
+        made = release(spec, client)
+        job = naming.release_job(made.claim)
+        price = {
+            c.ANNOTATION_EPSILON: str(made.total_epsilon),
+            c.ANNOTATION_MECHANISM: made.mechanism,
+            c.ANNOTATION_CLAIM: made.claim,
+        }
+        pod = template(spec, client, "release", commands.p3vc_release(made), price)
         self.job = Job(
             name,
-            metadata=metadata(spec, job, inside, _labels(client), RETRY),
-            spec={"backoffLimit": 2, "template": _template(spec, client)},
+            metadata=metadata(spec, job, inside, labels(client), RETRY),
+            spec={"backoffLimit": RETRIES, "template": pod},
             opts=pulumi.ResourceOptions(
                 parent=self,
                 depends_on=[*needs, *self.volumes],
@@ -80,23 +88,27 @@ class Release(pulumi.ComponentResource):
         self.register_outputs({})
 
 
-def _labels(client: Client) -> dict[str, str]:
+def labels(client: Client) -> dict[str, str]:
+    """Return the labels of a client's P3-VC."""
     return {c.LABEL_ROLE: c.ROLE_P3VC, c.LABEL_CLIENT: client.id}
 
 
-def _template(spec: Testbed, client: Client) -> Json:
+def template(spec: Testbed, client: Client, container: str, argv: Sequence[str], price: dict[str, str]) -> Json:
+    """Return the template of a pod that registers a client's raw data and then runs ``argv`` on it.
+
+    Args:
+        spec: the testbed.
+        client: whose data it is.
+        container: name of the container that leaves the record.
+        argv: what it runs.
+        price: annotations that say what is spent and under which claim.
+    """
     made, privacy, group = release(spec, client), spec.privacy, placement.group(spec, client)
     raw = pods.claim("raw", c.MOUNT_RAW, sub_path=c.SUBPATH_DATA)
     ledger = pods.claim("raw", c.MOUNT_LEDGER, read_only=False, sub_path=c.SUBPATH_LEDGER)
     private = pods.claim("private", c.MOUNT_PRIVATE, read_only=False)
     resources = spec.clients.resources.model_copy(update={"gpu": 0})
-    annotations = {
-        c.ANNOTATION_EPSILON: str(made.total_epsilon),
-        c.ANNOTATION_MECHANISM: made.mechanism,
-        c.ANNOTATION_CLAIM: made.claim,
-        c.ANNOTATION_DATASET: made.dataset,
-        **nic(naming.subnet(spec.name, group)),
-    }
+    annotations = {**price, c.ANNOTATION_DATASET: made.dataset, **nic(naming.subnet(spec.name, group))}
     if made.disjoint is not None and made.partition is not None:
         index, count = made.partition
         annotations |= {c.ANNOTATION_PARTITION: f"{index}/{count}", c.ANNOTATION_DISJOINT: made.disjoint}
@@ -105,9 +117,9 @@ def _template(spec: Testbed, client: Client) -> Json:
         spec,
         node=client.node,
         pull_policy=spec.clients.image_pull_policy,
-        labels={**_labels(client), c.LABEL_NETWORK: group},
+        labels={**labels(client), c.LABEL_NETWORK: group},
         annotations=annotations,
         init=[pods.Container("register", register, resources, (raw, ledger))],
-        containers=[pods.Container("release", commands.p3vc_release(made), resources, (raw, ledger, private))],
+        containers=[pods.Container(container, argv, resources, (raw, ledger, private))],
         restart="Never",
     )

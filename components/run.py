@@ -15,7 +15,7 @@ from components.nics import nic
 from components.objects import Json, metadata
 from components.p3vc import RETRY
 from components.records import Cluster, Record
-from testbed import addressing, commands, keys, naming, placement, releases
+from testbed import addressing, commands, grants, keys, naming, placement, releases
 from testbed import contract as c
 from testbed.spec import Testbed
 from testbed.validation import RUN
@@ -50,7 +50,7 @@ class Run(pulumi.ComponentResource):
             spec: the testbed.
             keyring: its keys.
             cluster: where the Job's record is read.
-            needs: namespace, server and clients, which come first.
+            needs: namespace, server and clients with their grants, which come first.
             opts: the usual options.
         """
         super().__init__("kubeflower:index:Run", name, None, opts)
@@ -82,11 +82,9 @@ class Run(pulumi.ComponentResource):
 
 def _template(spec: Testbed, checksum: str) -> Json:
     clients = [client.id for client in placement.clients(spec)]
-    # The image decides what runs, not how it learns.
-    config = {key.replace("_", "-"): value for key, value in spec.federation if key != "image"}
     container = pods.Container(
         "run",
-        commands.run(f"{addressing.server_address(spec)}:{spec.server.port}", config, clients),
+        commands.run(f"{addressing.server_address(spec)}:{spec.server.port}", grants.config(spec), clients),
         RUN,
         (
             pods.claim("results", c.MOUNT_RESULTS),

@@ -32,7 +32,8 @@ class Testbed(pulumi.ComponentResource):
     """A federated-learning testbed on Kubernetes and Kube-OVN.
 
     Creates node labels (Nodes), the storage class (LocalStorage), the server's guarded namespace, its network and one
-    network for each client group, the Server, each Client with its P3-VC Release, and the Run.
+    network for each client group, the Server, each Client with its P3-VC Release and, for a run with
+    noise on its models, its Grant, and the Run.
 
     Attributes:
         outputs: what the testbed's team is told, by output name.
@@ -109,7 +110,8 @@ class Testbed(pulumi.ComponentResource):
         }
         run = Run(f"{name}-run", spec, keyring, cluster, needs=[namespace, server, *members_by_id.values()], opts=child)
         releases = {client: member.release.record for client, member in members_by_id.items()}
-        self.outputs = outputs(spec, keyring.authority(), releases, run.record)
+        grants = {client: member.grant.record for client, member in members_by_id.items() if member.grant}
+        self.outputs = outputs(spec, keyring.authority(), releases, grants, run.record)
         self.register_outputs(self.outputs)
 
 

@@ -7,8 +7,11 @@ CONFIG = {
     "budget": {"type": ["string", "number"], "description": "cap of the epsilon of one dataset"},
     "testbedBudget": {"type": ["string", "number"], "description": "cap over all datasets; the budget when absent"},
     "composition": {"type": "string", "enum": ["basic", "advanced", "zcdp"]},
-    "delta": {"type": ["string", "number"], "description": "failure probability of advanced and zcdp"},
-    "spent": {"type": "object", "description": "what ledgers hold: dataset, claim, epsilon"},
+    "delta": {
+        "type": ["string", "number"],
+        "description": "failure probability of advanced and zcdp; with basic, cap of the deltas of one dataset",
+    },
+    "spent": {"type": "object", "description": "what ledgers hold: dataset, claim, epsilon and delta"},
 }
 
 POLICY = policy(

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from testbed.budget import Loss
+from testbed.gaussian import LEAST_DELTA, MOST_DELTA
+
 MECHANISMS = ("laplace", "exponential", "paper")
 
 _REGISTER = frozenset(["data", "ledger", "budget", "composition", "delta"])
@@ -22,6 +25,26 @@ _RELEASE = frozenset(
         "neighbourhood",
         "labels",
         "label-epsilon",
+        "format",
+        "partition",
+        "partitioner",
+        "alpha",
+        "seed",
+        "disjoint",
+        "termination-log",
+    ]
+)
+_GRANT = frozenset(
+    [
+        "data",
+        "out",
+        "ledger",
+        "claim",
+        "grant",
+        "epsilon",
+        "delta",
+        "rounds",
+        "clipping-norm",
         "format",
         "partition",
         "partitioner",
@@ -74,9 +97,24 @@ class Spend:
     disjoint: str | None = None
 
     @property
-    def total(self) -> Decimal:
+    def loss(self) -> Loss:
         """Features and labels."""
-        return self.epsilon + self.label_epsilon
+        return Loss(self.epsilon + self.label_epsilon)
+
+
+@dataclass(frozen=True)
+class Grant:
+    """``p3vc grant``: which run may learn from the data with noise on its models, and what that costs."""
+
+    data: str
+    out: str
+    ledger: str
+    claim: str
+    run: str
+    loss: Loss
+    partition: Partition | None
+    disjoint: str | None = None
+    mechanism: str = "gaussian"
 
 
 @dataclass(frozen=True)
@@ -87,13 +125,27 @@ class Verify:
     claim: str
 
 
-def _positive(name: str, text: str) -> Decimal:
+def _number(name: str, text: str) -> Decimal:
     try:
         value = Decimal(text)
     except InvalidOperation:
         raise UnprovenError(f"--{name} {text!r} is not a number") from None
     if not value.is_finite() or value <= 0:
         raise UnprovenError(f"--{name} {text!r} is not above 0")
+    return value
+
+
+def _epsilon(name: str, text: str) -> Decimal:
+    value = _number(name, text)
+    if value > 1000:
+        raise UnprovenError(f"--{name} {text!r} is above 1000: no promise at all")
+    return value
+
+
+def _delta(text: str) -> Decimal:
+    value = _number("delta", text)
+    if not LEAST_DELTA <= value <= MOST_DELTA:
+        raise UnprovenError(f"--delta {text!r} is not from {LEAST_DELTA} to {MOST_DELTA}")
     return value
 
 
@@ -136,11 +188,11 @@ def scheme(partitioner: str, count: object, alpha: object, seed: object) -> str:
     return f"{partitioner} of {count}, alpha {alpha}, seed {seed}"
 
 
-def parse(argv: Sequence[Any]) -> Register | Spend | Verify:
+def parse(argv: Sequence[Any]) -> Register | Spend | Grant | Verify:
     """Read the argv of a P3-VC container.
 
     Raises:
-        UnprovenError: when it is not exactly one ``p3vc register|release|verify`` with known options.
+        UnprovenError: when it is not exactly one ``p3vc register|release|grant|verify`` with known options.
     """
     words = [a if isinstance(a, str) else "" for a in argv]
     if len(words) != len(argv) or any("$(" in w for w in words) or "" in words:
@@ -152,22 +204,35 @@ def parse(argv: Sequence[Any]) -> Register | Spend | Verify:
     verb, rest = words[1], words[2:]
     if verb == "register":
         o = _options(rest, _REGISTER, ("data", "ledger", "budget", "composition"))
-        delta = _positive("delta", o["delta"]) if "delta" in o else None
-        return Register(o["ledger"], _positive("budget", o["budget"]), o["composition"], delta)
+        delta = _delta(o["delta"]) if "delta" in o else None
+        return Register(o["ledger"], _epsilon("budget", o["budget"]), o["composition"], delta)
     if verb == "verify":
         o = _options(rest, _VERIFY, ("release", "claim"))
         return Verify(o["release"], o["claim"])
+    if verb == "grant":
+        return _grant(_options(rest, _GRANT, ("data", "out", "ledger", "claim", "grant", "epsilon", "delta", "rounds")))
     if verb != "release":
-        raise UnprovenError(f"p3vc {verb} is not register, release or verify")
-    o = _options(rest, _RELEASE, ("data", "out", "ledger", "claim", "epsilon", "mechanism", "labels"))
+        raise UnprovenError(f"p3vc {verb} is not register, release, grant or verify")
+    return _release(_options(rest, _RELEASE, ("data", "out", "ledger", "claim", "epsilon", "mechanism", "labels")))
+
+
+def _grant(o: dict[str, str]) -> Grant:
+    if not (o["rounds"].isdecimal() and int(o["rounds"])):
+        raise UnprovenError(f"--rounds {o['rounds']!r} is not a whole number above 0")
+    loss = Loss(_epsilon("epsilon", o["epsilon"]), _delta(o["delta"]))
+    part, disjoint = _partition(o), o.get("disjoint")
+    return Grant(o["data"], o["out"], o["ledger"], o["claim"], o["grant"], loss, part, disjoint)
+
+
+def _release(o: dict[str, str]) -> Spend:
     if o["mechanism"] not in MECHANISMS:
         raise UnprovenError(f"--mechanism {o['mechanism']!r} is not one of {', '.join(MECHANISMS)}")
     if o["labels"] not in ("public", "private"):
         raise UnprovenError(f"--labels {o['labels']!r} is not public or private")
     if (o["labels"] == "private") != ("label-epsilon" in o):
         raise UnprovenError("--label-epsilon belongs to --labels private, and to that alone")
-    label = _positive("label-epsilon", o["label-epsilon"]) if "label-epsilon" in o else Decimal(0)
+    label = _epsilon("label-epsilon", o["label-epsilon"]) if "label-epsilon" in o else Decimal(0)
     return Spend(
-        o["data"], o["out"], o["ledger"], o["claim"], o["mechanism"], _positive("epsilon", o["epsilon"]), label,
+        o["data"], o["out"], o["ledger"], o["claim"], o["mechanism"], _epsilon("epsilon", o["epsilon"]), label,
         o["labels"], _partition(o), o.get("disjoint"),
     )  # fmt: skip

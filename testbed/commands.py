@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from decimal import Decimal
 
 from testbed import contract as c
+from testbed.budget import show
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,23 @@ class Release:
         return self.epsilon + (self.label_epsilon or Decimal(0))
 
 
+@dataclass(frozen=True)
+class Grant:
+    """A client's consent to one run with noise on its models: what its dataset pays, and for how much."""
+
+    release: Release  # of the records the run learns from
+    run: str  # digest of everything that makes another run
+    epsilon: Decimal
+    delta: Decimal
+    rounds: int
+    clipping_norm: float
+
+    @property
+    def claim(self) -> str:
+        """Idempotent claim id: the same run is charged once."""
+        return f"{self.release.client}-training-{self.run}"
+
+
 def p3vc_register(budget: Decimal, composition: str, delta: Decimal | None) -> list[str]:
     """Register the raw dataset in its ledger; repeating it with the same terms changes nothing."""
     argv = ["p3vc", "register", "--data", c.MOUNT_RAW, "--ledger", c.MOUNT_LEDGER]
@@ -66,13 +84,25 @@ def p3vc_release(release: Release) -> list[str]:
     argv += ["--labels", release.labels, "--format", release.format]
     if release.label_epsilon is not None:
         argv += ["--label-epsilon", str(release.label_epsilon)]
-    if release.partition is not None:
-        index, count = release.partition
-        argv += ["--partition", f"{index}/{count}", "--partitioner", release.partitioner]
-        argv += ["--alpha", repr(release.alpha), "--seed", str(release.seed)]
-        if release.disjoint is not None:
-            argv += ["--disjoint", release.disjoint]
-    return [*argv, "--termination-log", c.TERMINATION_LOG]
+    return [*argv, *_part(release), "--termination-log", c.TERMINATION_LOG]
+
+
+def p3vc_grant(grant: Grant) -> list[str]:
+    """Charge the dataset for a run and say so in the private volume, where the client looks before it trains."""
+    argv = ["p3vc", "grant", "--data", c.MOUNT_RAW, "--ledger", c.MOUNT_LEDGER, "--out", c.MOUNT_PRIVATE]
+    argv += ["--claim", grant.claim, "--grant", grant.run]
+    argv += ["--epsilon", show(grant.epsilon), "--delta", show(grant.delta), "--rounds", str(grant.rounds)]
+    argv += ["--clipping-norm", repr(grant.clipping_norm), "--format", grant.release.format]
+    return [*argv, *_part(grant.release), "--termination-log", c.TERMINATION_LOG]
+
+
+def _part(release: Release) -> list[str]:
+    if release.partition is None:
+        return []
+    index, count = release.partition
+    argv = ["--partition", f"{index}/{count}", "--partitioner", release.partitioner]
+    argv += ["--alpha", repr(release.alpha), "--seed", str(release.seed)]
+    return argv + (["--disjoint", release.disjoint] if release.disjoint is not None else [])
 
 
 def p3vc_verify(claim: str) -> list[str]:

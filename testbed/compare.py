@@ -17,7 +17,9 @@ class Difference:
 
     paths_added: tuple[Path, ...]
     paths_removed: tuple[Path, ...]
-    epsilon: tuple[tuple[str, Decimal, Decimal], ...]  # dataset, base, head; where they differ
+    epsilon: tuple[
+        tuple[str, Decimal, Decimal], ...
+    ]  # dataset, or what training takes of it; base, head, if they differ
     nics_added: tuple[tuple[str, str], ...]  # pod, subnet
     nics_removed: tuple[tuple[str, str], ...]
 
@@ -41,11 +43,20 @@ def _nics(context: Context) -> set[tuple[str, str]]:
     return {(p.pod.name, p.subnet.name) for p in context.model.ports if p.pod.client or p.pod.role}
 
 
+def _epsilons(context: Context) -> dict[str, Decimal]:
+    """Epsilon by dataset and, of it, by training."""
+    found = {}
+    for account in accounts(context)[0]:
+        found[account.dataset] = account.epsilon
+        if account.training:
+            found[f"{account.dataset}, of which training"] = account.training.epsilon
+    return found
+
+
 def difference(base: Context, head: Context) -> Difference:
     """Compare two contexts, each under its own policy configuration."""
     one, two = _paths(base), _paths(head)
-    before = {a.dataset: a.epsilon for a in accounts(base)[0]}
-    after = {a.dataset: a.epsilon for a in accounts(head)[0]}
+    before, after = _epsilons(base), _epsilons(head)
     zero = Decimal(0)
     changed = [(d, before.get(d, zero), after.get(d, zero)) for d in sorted({*before, *after})]
     nics, more = _nics(base), _nics(head)

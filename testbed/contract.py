@@ -27,6 +27,7 @@ LABEL_HOSTNAME = "kubernetes.io/hostname"
 
 # What a P3-VC Job says about itself; the policy compares these with the job's real argv.
 ANNOTATION_EPSILON = f"{DOMAIN}/epsilon"
+ANNOTATION_DELTA = f"{DOMAIN}/delta"  # of a grant, whose noise is Gaussian
 ANNOTATION_MECHANISM = f"{DOMAIN}/mechanism"
 ANNOTATION_CLAIM = f"{DOMAIN}/claim"
 ANNOTATION_DATASET = f"{DOMAIN}/dataset"
@@ -64,6 +65,7 @@ PORT_SUPERNODE_RUNTIME = 9094
 PORT_HEALTH = 9095
 
 MANIFEST = "manifest.json"  # appears last in a complete release
+TRAINING = "training.json"  # beside it: the newest grant
 HISTORY = "history.jsonl"  # one line a round
 MODEL = "model.npz"
 SUMMARY = "summary.json"

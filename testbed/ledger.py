@@ -36,7 +36,7 @@ class Ledger:
     record: Mapping[str, Any]
 
     def claims(self) -> dict[str, dict[str, str]]:
-        """Return every claim that counts: its epsilon and, under a disjointness assertion, its part.
+        """Return every claim that counts: its epsilon, a grant's delta and, under a disjointness assertion, its part.
 
         Raises:
             LedgerError: when a release without a DP claim was made of this dataset.
@@ -48,10 +48,14 @@ class Ledger:
                 raise LedgerError(
                     f"{self.folder}: claim {name} was released without a DP claim; nothing more can be proved"
                 )
-            found[name] = {"epsilon": claim["epsilon"]}
+            found[name] = {"epsilon": claim["epsilon"]} | _delta(claim)
             if parts[name].get("parallel"):
                 found[name]["part"] = _part(parts[name]["parameters"]["partition"])
         return found
+
+
+def _delta(claim: Mapping[str, Any]) -> dict[str, str]:
+    return {"delta": claim["delta"]} if claim.get("delta") else {}
 
 
 def _is_number(text: str) -> bool:
@@ -96,7 +100,9 @@ def table(ledgers: Sequence[Ledger]) -> str:
         sums = f"spent {record['spent']} of {record['budget']} ({rule}), {record['remaining']} left"
         lines.append(f"{ledger.dataset}: {sums}   {ledger.folder}")
         for name, claim in record["claims"].items():
-            lines.append(f"  {name}: epsilon {claim['epsilon']}, {claim['mechanism']}, {claim['status']}")
+            cost = {"epsilon": claim["epsilon"]} | _delta(claim)
+            shown = ", ".join(f"{what} {value}" for what, value in cost.items())
+            lines.append(f"  {name}: {shown}, {claim['mechanism']}, {claim['status']}")
     return "\n".join(lines) or "nothing registered"
 
 

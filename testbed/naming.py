@@ -60,6 +60,11 @@ def release_job(claim: str) -> str:
     return f"p3vc-{claim.rpartition('-')[2]}"
 
 
+def grant_job(run: str) -> str:
+    """P3-VC Job, in its client's namespace, that grants a run."""
+    return f"grant-{run}"
+
+
 def volume(namespace: str, purpose: str) -> str:
     """PersistentVolume (cluster-scoped) that serves the claim ``purpose`` of ``namespace``."""
     return f"{namespace}-{purpose}"

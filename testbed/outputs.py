@@ -9,14 +9,16 @@ from decimal import Decimal
 from typing import Any
 
 from testbed import addressing, naming, placement
+from testbed.budget import total
 from testbed.commands import Release
+from testbed.grants import grant
 from testbed.releases import release
-from testbed.spec import Client, Testbed
+from testbed.spec import Client, Testbed, TrainingDp
 
 
 def client(spec: Testbed, one: Client) -> dict[str, Any]:
-    """Where a client is and what its data costs."""
-    link, made = addressing.link_of(spec, one), release(spec, one)
+    """Where a client is and what its data costs: for its release, and apart from it for noise on a run's models."""
+    link, made, granted = addressing.link_of(spec, one), release(spec, one), grant(spec, one)
     return {
         "namespace": naming.client_namespace(spec.name, one.id),
         "node": naming.host(one.node),
@@ -30,6 +32,9 @@ def client(spec: Testbed, one: Client) -> dict[str, Any]:
         "claim": made.claim,
         "mechanism": made.mechanism,
         "epsilon": decimal(made.total_epsilon),
+        "trainingClaim": granted.claim if granted else None,
+        "trainingEpsilon": decimal(granted.epsilon) if granted else None,
+        "trainingDelta": decimal(granted.delta) if granted else None,
         "budget": decimal(spec.privacy.budget),
     }
 
@@ -76,27 +81,28 @@ def isolation(spec: Testbed) -> dict[str, dict[str, str]]:
 
 
 def privacy(spec: Testbed) -> dict[str, Any]:
-    """What the declared releases cost.
+    """What the declared releases cost and, never added to it, what the declared run's training does.
 
     Clients of one dataset add up, unless it is asserted that they hold disjoint records: then their maximum counts
     (parallel composition, McSherry 2009, theorem 4). The sum over datasets and releases is basic composition, an upper
     bound of what ``advanced`` and ``zcdp`` account for.
     """
-    p = spec.privacy
+    p, training = spec.privacy, spec.federation.training_dp
     costs: dict[str, dict[str, Release]] = {}
     for one in placement.clients(spec):
         made = release(spec, one)
         costs.setdefault(made.dataset, {})[one.id] = made
-    datasets, total = {}, Decimal(0)
+    datasets, whole, shares = {}, Decimal(0), 0
     for name, made_by in sorted(costs.items()):
         epsilons = [made.total_epsilon for made in made_by.values()]
         parallel = all(made.disjoint is not None and made.partition is not None for made in made_by.values())
-        cost = max(epsilons) if parallel else sum(epsilons, Decimal(0))
-        total += cost
+        cost, share = (max(epsilons), 1) if parallel else (total(epsilons), len(epsilons))
+        whole, shares = whole + cost, shares + share
         datasets[name] = {
             "epsilon": decimal(cost),
             "rule": "maximum over disjoint clients" if parallel else "sum over clients",
             "clients": {client: decimal(made.total_epsilon) for client, made in made_by.items()},
+            "training": _training(training, share),
         }
     return {
         "composition": p.composition,
@@ -104,8 +110,14 @@ def privacy(spec: Testbed) -> dict[str, Any]:
         "testbedBudget": decimal(p.testbed_budget or p.budget),
         "disjoint": p.disjoint,
         "datasets": datasets,
-        "epsilon": decimal(total),
+        "epsilon": decimal(whole),
+        "training": _training(training, shares),
     }
+
+
+def _training(one: TrainingDp | None, shares: int) -> dict[str, str] | None:
+    """What ``shares`` clients whose costs add up pay for a run; each pays the same."""
+    return {"epsilon": decimal(one.epsilon * shares), "delta": decimal(one.delta * shares)} if one else None
 
 
 def nodes(spec: Testbed) -> dict[str, list[str]]:

@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from testbed.errors import Problem, SpecError
+from testbed.gaussian import LEAST_DELTA, MOST_DELTA
 from testbed.naming import RESERVED
 
 
@@ -69,9 +70,16 @@ def _decimal(value: object) -> object:
     return str(value) if isinstance(value, (int, float)) else value
 
 
+def _probability(value: Decimal) -> Decimal:
+    """Refuse a delta below the P3-VC's own lower limit, or one so large that it promises nothing."""
+    if not LEAST_DELTA <= value <= MOST_DELTA:
+        raise ValueError(f"use a number from {LEAST_DELTA} to {MOST_DELTA}")
+    return value
+
+
 # Twelve decimals are far below any epsilon that means something and keep sums exact.
 Epsilon = Annotated[Decimal, BeforeValidator(_decimal), Field(gt=0, le=1000, allow_inf_nan=False, decimal_places=12)]
-Delta = Annotated[Decimal, BeforeValidator(_decimal), Field(gt=0, lt=1, allow_inf_nan=False)]
+Delta = Annotated[Decimal, BeforeValidator(_decimal), Field(allow_inf_nan=False), AfterValidator(_probability)]
 
 
 class Section(BaseModel):
@@ -174,6 +182,15 @@ class Privacy(Section):
     release: int = Field(1, ge=1, description="raise to spend again on a fresh release of the same data")
 
 
+class TrainingDp(Section):
+    """Gaussian noise on every model that leaves the server, for what it costs each client's dataset over a run."""
+
+    epsilon: Epsilon
+    delta: Delta
+    clipping_norm: float = Field(1.0, gt=0, allow_inf_nan=False, description="L2 norm a client's update is cut to")
+    number: int = Field(1, ge=1, description="raise to spend again on another run of the same configuration")
+
+
 class Federation(Section):
     """The learning task; the defaults are the paper's."""
 
@@ -189,6 +206,7 @@ class Federation(Section):
     train_fraction: float = Field(0.8, gt=0, lt=1)
     seed: int = Field(7, ge=0, lt=2**31)
     image: str = Field("ghcr.io/kubeflower/workloads:0.1.0", min_length=1)
+    training_dp: TrainingDp | None = None
 
 
 class Network(Section):

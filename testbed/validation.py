@@ -9,6 +9,7 @@ from testbed import addressing, naming, placement
 from testbed.errors import Problem
 from testbed.spec import Client, Resources, Testbed
 
+MEANS = ("fedavg", "fedprox")  # strategies whose aggregate is the mean of the clients' models
 RUN = Resources(cpu=200, memory=512)  # the run beside the server: registers, submits and waits
 
 
@@ -16,7 +17,7 @@ def check(spec: Testbed, prefix: str = "") -> list[Problem]:
     """Return everything that contradicts itself in ``spec``; empty when it can be built."""
     problems = [*_nodes(spec), *_placement(spec)]
     if not problems:  # the rest needs resolvable clients
-        problems += [*_clients(spec), *_network(spec), *_capacity_of_nodes(spec), *_privacy(spec)]
+        problems += [*_clients(spec), *_network(spec), *_capacity_of_nodes(spec), *_privacy(spec), *_training(spec)]
     return [Problem(prefix + p.key, p.value, p.advice) for p in problems]
 
 
@@ -192,6 +193,30 @@ def _privacy(spec: Testbed) -> list[Problem]:
                 "privacy.disjoint",
                 repr(p.disjoint),
                 "a Dirichlet partition depends on the labels, which are private here: use dataset.partition iid",
+            )
+        )
+    return problems
+
+
+def _training(spec: Testbed) -> list[Problem]:
+    dp, p, problems = spec.federation.training_dp, spec.privacy, []
+    if dp is None:
+        return []
+    if spec.federation.strategy not in MEANS:
+        problems.append(
+            Problem(
+                "federation.strategy",
+                repr(spec.federation.strategy),
+                f"federation.training_dp puts its noise on a mean of updates: use {' or '.join(MEANS)}, or remove it",
+            )
+        )
+    if p.composition == "basic" and (p.delta is None or p.delta < dp.delta):
+        problems.append(
+            Problem(
+                "privacy.delta",
+                "missing" if p.delta is None else str(p.delta),
+                f"federation.training_dp has delta {dp.delta}, and composition basic adds deltas up: "
+                "register the datasets with that much or more",
             )
         )
     return problems

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from testbed.budget import show
 from testbed.compare import Difference
 from testbed.report.findings import Findings
+from testbed.rules.privacy_budget import Account
 from testbed.rules.violation import Violation
 
 UNFOLDED = 14  # lines
@@ -57,10 +58,20 @@ def findings(found: Findings) -> str:
             rows = [(*key, number) for key, number in sorted(counts.items())]
             lines += table(("from", "to", "verdict", "via", "pairs"), rows)
     if found.accounts:
-        lines += ["", "### Privacy", ""]
-        rows_ = [(a.dataset, show(a.epsilon), show(a.budget), ", ".join(a.mechanisms)) for a in found.accounts]
-        lines += table(("dataset", "epsilon", "budget", "mechanism"), rows_)
+        lines += ["", "### Privacy", "", *privacy(found.accounts)]
     return "\n".join(lines)
+
+
+def privacy(accounts: Iterable[Account]) -> list[str]:
+    """A row for each dataset, and below it one for what training takes of the sum."""
+    rows = []
+    for a in accounts:
+        left = show(a.budget - a.epsilon)
+        rows.append((a.dataset, show(a.epsilon), show(a.budget), left, ", ".join(a.mechanisms)))
+        if a.training:
+            noise = f"gaussian, delta {show(a.training.delta)}"
+            rows.append((f"{a.dataset}, of which training", show(a.training.epsilon), "", "", noise))
+    return table(("dataset", "epsilon", "budget", "left", "mechanism"), rows)
 
 
 def difference(found: Difference) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from testbed.budget import show
 from testbed.compare import difference
 from testbed.manifests import Object
 from testbed.reachability.verdicts import Result
@@ -43,15 +42,7 @@ def comment(stack: str, base: Context, head: Context, found: Findings) -> str:
     if found.reachability is not None:
         lines += ["### Isolation", "", *_matrix(found.reachability), ""]
     if found.accounts:
-        lines += ["### Privacy budget", ""]
-        lines += markdown.table(
-            ("dataset", "epsilon", "budget", "left", "mechanism"),
-            [
-                (a.dataset, show(a.epsilon), show(a.budget), show(a.budget - a.epsilon), ", ".join(a.mechanisms))
-                for a in found.accounts
-            ],
-        )
-        lines.append("")
+        lines += ["### Privacy budget", "", *markdown.privacy(found.accounts), ""]
     if found.reachability is not None:
         drawn = ["```mermaid", *mermaid(found.reachability).splitlines(), "```"]
         lines += ["### Topology", "", *markdown.folded("diagram", drawn), ""]

@@ -66,6 +66,10 @@ def data(found: Findings) -> dict[str, Any]:
             {
                 "dataset": a.dataset,
                 "epsilon": show(a.epsilon),
+                "delta": show(a.total.delta),
+                "training": {"epsilon": show(a.training.epsilon), "delta": show(a.training.delta)}
+                if a.training
+                else None,
                 "budget": show(a.budget),
                 "mechanisms": list(a.mechanisms),
                 "releases": list(a.lines),

@@ -8,6 +8,7 @@ from testbed.budget import show
 from testbed.compare import Difference
 from testbed.reachability.explain import Explanation
 from testbed.report.findings import Findings
+from testbed.rules.privacy_budget import Account
 from testbed.rules.violation import Violation
 
 
@@ -36,10 +37,16 @@ def findings(found: Findings) -> str:
         lines.append(f"{result.isolated} of {result.total} pairs of pods of different clients are isolated{more}")
         if open_:
             lines.append(f"{open_} are not")
-    lines += [f"dataset {a.dataset}: epsilon {show(a.epsilon)} of {show(a.budget)}" for a in found.accounts]
+    lines += [line for account in found.accounts for line in _account(account)]
     count = len(found.violations)
     lines.append("no violation" if not count else f"{count} violation{'s' if count > 1 else ''}")
     return "\n".join(lines)
+
+
+def _account(account: Account) -> Iterator[str]:
+    yield f"dataset {account.dataset}: epsilon {show(account.epsilon)} of {show(account.budget)}"
+    if account.training:
+        yield f"  of which training: epsilon {show(account.training.epsilon)} at delta {show(account.training.delta)}"
 
 
 def explanation(found: Explanation) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from testbed.budget import Composition
+from testbed.budget import Composition, Loss
 from testbed.errors import Problem, SpecError
 from testbed.reachability.groups import Isolation
 from testbed.spec import Delta, Epsilon
@@ -21,13 +21,20 @@ class Spent(BaseModel):
     """A claim the ledger already holds.
 
     Attributes:
+        delta: of a grant, whose noise is Gaussian; None for a release.
         part: ``SCHEME:INDEX`` of the partition it was released from, under a disjointness assertion.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     epsilon: Epsilon
+    delta: Delta | None = None
     part: str | None = None
+
+    @property
+    def loss(self) -> Loss:
+        """What it cost."""
+        return Loss(self.epsilon, self.delta or Decimal(0))
 
 
 class PrivacyBudget(BaseModel):

@@ -1,4 +1,4 @@
-"""p3vc-only: raw data leaves a client's node through its own P3-VC release alone."""
+"""p3vc-only: raw data is read by its own client's P3-VC alone, and leaves a client's node as a release."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 from testbed import contract as c
-from testbed.argv import Spend, UnprovenError, Verify, parse
+from testbed.argv import Grant, Spend, UnprovenError, Verify, parse
 from testbed.edits import Edit
 from testbed.manifests import Path_, mapping, sequence
 from testbed.rules.context import Context
@@ -17,13 +17,14 @@ from testbed.workloads import Pod
 NAME = "p3vc-only"
 
 
-def _spends(pod: Pod) -> Iterator[Spend]:
+def _claims(pod: Pod) -> Iterator[Spend | Grant]:
+    """What a P3-VC pod claims of its client's data: a release, or the consent to a run; either reads the raw data."""
     for _, container in pod.containers():
         try:
             made = parse([*sequence(container.get("command")), *sequence(container.get("args"))])
         except UnprovenError:
             continue
-        if isinstance(made, Spend):
+        if isinstance(made, (Spend, Grant)):
             yield made
 
 
@@ -37,19 +38,20 @@ class _Judge:
         self.uses: dict[Pod, list[Use]] = defaultdict(list)
         for use in context.uses:
             self.uses[use.pod].append(use)
-        # What each client's own releases read and write.
+        # What each client's own P3-VC reads and writes, and the releases a client may start from.
         self.raw: dict[str, list[Use]] = defaultdict(list)
         self.private: dict[str, list[Use]] = defaultdict(list)
-        self.claims: dict[str, set[str]] = defaultdict(set)
+        self.releases: dict[str, set[str]] = defaultdict(set)
         for pod in context.pods:
             if pod.role != c.ROLE_P3VC or not pod.client:
                 continue
-            for spend in _spends(pod):
-                self.claims[pod.client].add(spend.claim)
+            for made in _claims(pod):
+                if isinstance(made, Spend):
+                    self.releases[pod.client].add(made.claim)
                 for use in self.uses[pod]:
-                    if _inside(spend.data, use.mount_path) or _inside(spend.ledger, use.mount_path):
+                    if _inside(made.data, use.mount_path) or _inside(made.ledger, use.mount_path):
                         self.raw[pod.client].append(use)
-                    elif _inside(spend.out, use.mount_path):
+                    elif isinstance(made, Spend) and _inside(made.out, use.mount_path):
                         self.private[pod.client].append(use)
 
     def report(self, pod: Pod, path: Path_, message: str, repair: str, edits: tuple[Edit, ...] = ()) -> None:
@@ -60,16 +62,16 @@ class _Judge:
             self.report(
                 pod, pod.path("metadata", "labels"), "a P3-VC job belongs to no client", f"set {c.LABEL_CLIENT}"
             )
-        outs = [s.out for s in _spends(pod)]
-        for spend in _spends(pod):
-            if _inside(spend.out, spend.data) or _inside(spend.data, spend.out):
+        claims = list(_claims(pod))
+        outs, data = [made.out for made in claims], [made.data for made in claims]
+        for made in claims:
+            if _inside(made.out, made.data) or _inside(made.data, made.out):
                 self.report(
                     pod,
                     pod.path("spec"),
-                    "it releases into the folder of the raw data",
+                    "it writes into the folder of the raw data",
                     "give --out a volume of its own",
                 )
-        data = [s.data for s in _spends(pod)]
         for use in self.uses[pod]:
             if any(_inside(use.mount_path, d) for d in data) and not use.read_only:
                 self.report(
@@ -124,7 +126,7 @@ class _Judge:
             where = pod.path("spec", "initContainers", index)
             if container.get("restartPolicy") == "Always":
                 said = "the gate is a sidecar: Kubernetes does not wait for its end"
-            elif made.claim not in self.claims[client]:
+            elif made.claim not in self.releases[client]:
                 said = f"the gate waits for claim {made.claim}, which no release of client {client} declares"
             elif not any(_inside(made.release, m) for m in mounts):
                 said = f"the gate looks at {made.release}, which is not the private volume"

@@ -1,16 +1,15 @@
-"""privacy-budget: what the declared releases would spend, with what is spent already, stays within the policy's cap."""
+"""privacy-budget: what releases and training would spend, with what is spent already, stays within the policy's cap."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
-from typing import Any
 
 from testbed import contract as c
-from testbed.argv import Register, Spend, UnprovenError, parse
-from testbed.budget import compose, show
+from testbed.argv import Grant, Register, Spend, UnprovenError, parse
+from testbed.budget import Loss, compose, show, total
 from testbed.edits import Edit
 from testbed.manifests import Object, Path_, mapping, sequence
 from testbed.rules.config import PrivacyBudget, Spent
@@ -24,12 +23,12 @@ ENVIRONMENT = frozenset(["HOME", "TMPDIR", "TZ", "LANG", "OMP_NUM_THREADS", "OPE
 
 @dataclass(frozen=True, eq=False)
 class Charge:
-    """One distinct release and what it costs its dataset."""
+    """One distinct claim and what it costs its dataset: a release, or with a delta a run's noisy training."""
 
     dataset: str
     store: str  # the raw volume
     claim: str
-    epsilon: Decimal
+    loss: Loss
     part: str | None  # SCHEME:INDEX under a disjointness assertion
     pod: Pod | None
     path: Path_ = ()
@@ -37,26 +36,55 @@ class Charge:
     @property
     def line(self) -> str:
         """As a line of the sum."""
+        delta = f" at delta {show(self.loss.delta)}, training" if self.loss.delta else ""
         where = f"{self.pod.owner.ref}" if self.pod else "ledger"
         part = f", part {self.part}" if self.part else ""
-        return f"{show(self.epsilon)}  claim {self.claim} ({where}{part})"
+        return f"{show(self.loss.epsilon)}{delta}  claim {self.claim} ({where}{part})"
+
+    @property
+    def order(self) -> tuple[str, ...]:
+        """Where its line stands."""
+        return (self.part or "", self.claim, self.store)
+
+
+@dataclass(frozen=True)
+class Total:
+    """What charges come to: an epsilon, and the delta beside which it holds."""
+
+    epsilon: Decimal
+    delta: Decimal
 
 
 @dataclass(frozen=True)
 class Account:
-    """The composed loss of one dataset."""
+    """The composed loss of one dataset.
+
+    Attributes:
+        training: of ``total``, what noisy training alone comes to by the same rule; None where there is none.
+    """
 
     dataset: str
-    epsilon: Decimal
+    total: Total
+    training: Total | None
     budget: Decimal
     mechanisms: tuple[str, ...]
-    lines: tuple[str, ...]
+    charges: tuple[Charge, ...]
+
+    @property
+    def epsilon(self) -> Decimal:
+        """What is spent of the budget."""
+        return self.total.epsilon
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The lines of the sum."""
+        return tuple(charge.line for charge in self.charges)
 
 
-def releases(pod: Pod) -> bool:
-    """Whether a pod is, or may be, a P3-VC release."""
+def spends(pod: Pod) -> bool:
+    """Whether a pod is, or may be, a P3-VC that charges a dataset."""
     return pod.role == c.ROLE_P3VC or any(
-        "release" in words and any("p3vc" in w for w in words) for words in _words(pod)
+        ("release" in words or "grant" in words) and any("p3vc" in w for w in words) for words in _words(pod)
     )
 
 
@@ -75,6 +103,8 @@ class _Reader:
         self.of_store: dict[str, list[Charge]] = defaultdict(list)
         self.mechanisms: dict[str, set[str]] = defaultdict(set)
         self.found: list[Violation] = []
+        self.private_labels: set[str] = set()  # stores whose labels a release keeps private
+        self.by_labels: list[Charge] = []  # of grants, which do not say whether labels are public
         self.stores: dict[tuple[Pod, str], str] = {}
         for use in context.uses:
             self.stores.setdefault((use.pod, use.mount_path), use.storage.path or use.storage.name)
@@ -90,12 +120,12 @@ class _Reader:
             self.report(
                 owner,
                 ("spec", "schedule"),
-                "it releases again on every run: the spending is unbounded",
-                "declare one Job for one release",
+                "it spends again on every run, without bound",
+                "declare one Job for one claim",
             )
         elif owner.kind not in ("Job", "Pod"):
             self.report(
-                owner, ("kind",), f"a {owner.kind} starts releases without end", "declare one Job for one release"
+                owner, ("kind",), f"a {owner.kind} starts the P3-VC without end", "declare one Job for one claim"
             )
         before = len(self.charges)
         for path, container in pod.containers():
@@ -114,15 +144,15 @@ class _Reader:
                     owner,
                     field_path,
                     f"cannot prove what it spends: {error}",
-                    "run p3vc register or p3vc release with plain arguments",
+                    "run p3vc register, release or grant with plain arguments",
                 )
                 continue
             if isinstance(made, Register):
                 self._register(owner, field_path, made)
-            elif isinstance(made, Spend):
+            elif isinstance(made, (Spend, Grant)):
                 self._spend(pod, field_path, made)
         if len(self.charges) > before + 1:
-            self.report(owner, pod.path("spec"), "one pod makes several releases", "declare one Job for each release")
+            self.report(owner, pod.path("spec"), "one pod makes several claims", "declare one Job for each claim")
 
     def _environment(self, pod: Pod, path: Path_, container: object) -> None:
         body = mapping(container)
@@ -154,8 +184,12 @@ class _Reader:
                 f"it registers delta {made.delta}; the policy's is {config.delta}",
                 f"set --delta {config.delta}",
             )
+        if config.composition == "basic" and made.delta is not None and made.delta > (config.delta or 0):
+            allowed = "none" if config.delta is None else show(config.delta)
+            repair = "register less, or set privacy-budget.delta in the policy configuration"
+            self.report(owner, path, f"it registers delta {show(made.delta)}; the policy allows {allowed}", repair)
 
-    def _spend(self, pod: Pod, path: Path_, made: Spend) -> None:
+    def _spend(self, pod: Pod, path: Path_, made: Spend | Grant) -> None:
         owner, notes = pod.owner, pod.annotations
         dataset = notes.get(c.ANNOTATION_DATASET)
         if not isinstance(dataset, str) or not dataset:
@@ -170,22 +204,25 @@ class _Reader:
             self.report(
                 owner, path, "mechanism paper carries no privacy claim, and a budget is set", "use --mechanism laplace"
             )
-        self._compare(pod, c.ANNOTATION_EPSILON, show(made.total), "epsilon")
+        self._compare(pod, c.ANNOTATION_EPSILON, show(made.loss.epsilon), "epsilon")
+        if isinstance(made, Grant):
+            self._compare(pod, c.ANNOTATION_DELTA, show(made.loss.delta), "delta")
         self._compare(pod, c.ANNOTATION_MECHANISM, made.mechanism, "mechanism")
         self._compare(pod, c.ANNOTATION_CLAIM, made.claim, "claim")
         store = self.stores.get((pod, made.data), f"{pod.name}:{made.data}")
         part = self._part(pod, path, made)
-        charge = Charge(dataset, store, made.claim, made.total, part, pod, path)
+        charge = Charge(dataset, store, made.claim, made.loss, part, pod, path)
+        if isinstance(made, Spend) and made.labels == "private":
+            self.private_labels.add(store)
+        if isinstance(made, Grant) and part and made.partition and made.partition.by_labels:
+            self.by_labels.append(charge)
         self.mechanisms[dataset].add(made.mechanism)
         for other in self.of_store[store]:
             if other.dataset != dataset:
                 names = f"{other.dataset!r} and as {dataset!r}"
                 message = f"the same raw volume is spent from as {names}: a new name does not reset a budget"
                 self.report(owner, pod.annotation(c.ANNOTATION_DATASET), message, f"name the dataset {other.dataset}")
-            if other.claim == made.claim and (other.epsilon, other.part) != (
-                charge.epsilon,
-                part,
-            ):
+            if other.claim == made.claim and (other.loss, other.part) != (made.loss, part):
                 self.report(
                     owner,
                     path,
@@ -198,7 +235,7 @@ class _Reader:
     def _compare(self, pod: Pod, key: str, real: str, what: str) -> None:
         said = pod.annotations.get(key)
         same = said == real
-        if what == "epsilon" and isinstance(said, str):
+        if what in ("epsilon", "delta") and isinstance(said, str):
             try:
                 same = Decimal(said) == Decimal(real)
             except InvalidOperation:
@@ -214,7 +251,7 @@ class _Reader:
                 (edit,),
             )
 
-    def _part(self, pod: Pod, path: Path_, made: Spend) -> str | None:
+    def _part(self, pod: Pod, path: Path_, made: Spend | Grant) -> str | None:
         said_why = pod.annotations.get(c.ANNOTATION_DISJOINT)
         if said_why != made.disjoint:
             field = pod.annotation(c.ANNOTATION_DISJOINT)
@@ -230,27 +267,33 @@ class _Reader:
             self.report(
                 pod.owner,
                 pod.annotation(c.ANNOTATION_PARTITION),
-                f"the assertion says part {said}, the argv releases part {real}",
+                f"the assertion says part {said}, the argv spends from part {real}",
                 "make them equal, or drop the assertion",
             )
             return None
-        if part.by_labels and made.labels == "private":
-            self.report(
-                pod.owner,
-                path,
-                "a partition by labels is not independent of the data while labels are private",
-                "use --partitioner iid, or public labels",
-            )
+        if part.by_labels and isinstance(made, Spend) and made.labels == "private":
+            self._dependent(pod, path)
             return None
         return f"{part.scheme}:{part.index}"
 
+    def _dependent(self, pod: Pod, path: Path_) -> None:
+        message = "a partition by labels is not independent of the data while labels are private"
+        self.report(pod.owner, path, message, "use --partitioner iid, or public labels")
 
-def _distinct(charges: list[Charge]) -> list[Charge]:
-    found: dict[tuple[str, str, str], Charge] = {}
+    def settle(self) -> list[Charge]:
+        """Return every charge, once all pods are read: a grant is of a part by labels only while they are public."""
+        doubtful = [x for x in self.by_labels if x.store in self.private_labels]
+        for charge in doubtful:
+            if charge.pod:
+                self._dependent(charge.pod, charge.path)
+        return [replace(x, part=None) if x in doubtful else x for x in self.charges]
+
+
+def _distinct(charges: Iterable[Charge]) -> list[Charge]:
+    """Count a claim once, and one that is declared with two prices at both."""
+    found: dict[tuple[object, ...], Charge] = {}
     for charge in charges:
-        key = (charge.dataset, charge.store, charge.claim)
-        if key not in found or found[key].epsilon < charge.epsilon:
-            found[key] = charge
+        found.setdefault((charge.dataset, charge.store, charge.claim, charge.loss, charge.part), charge)
     return list(found.values())
 
 
@@ -260,83 +303,119 @@ def _with_ledger(charges: list[Charge], config: PrivacyBudget) -> list[Charge]:
     for dataset, claims in config.spent.items():
         for claim, entry in claims.items():
             spent = entry if isinstance(entry, Spent) else Spent(epsilon=entry)
-            same = [x for x in found if x.dataset == dataset and x.claim == claim]
-            if not same:
-                found.append(Charge(dataset, "ledger", claim, spent.epsilon, spent.part, None))
-            elif max(x.epsilon for x in same) < spent.epsilon:
-                found.append(Charge(dataset, "ledger", claim, spent.epsilon, None, None))
+            same = [x.loss for x in found if x.dataset == dataset and x.claim == claim]
+            if any(x.epsilon >= spent.epsilon and x.delta >= spent.loss.delta for x in same):
+                continue
+            found.append(Charge(dataset, "ledger", claim, spent.loss, None if same else spent.part, None))
     return found
 
 
-def _composed(charges: list[Charge], config: PrivacyBudget) -> Decimal:
-    """Sum over schemes and undivided releases; the maximum over the parts of one scheme."""
-    schemes: dict[str, dict[str, list[Decimal]]] = defaultdict(lambda: defaultdict(list))
-    rest: list[Decimal] = []
+def _composed(charges: Iterable[Charge], config: PrivacyBudget) -> Total:
+    """Sum over schemes and undivided claims; the maximum over the parts of one scheme.
+
+    The delta is the policy's own under ``advanced`` and ``zcdp``. Under ``basic`` it is the deltas' sum, in which a
+    scheme counts with its largest, as it does with its dearest epsilon: of one part or of two.
+    """
+    schemes: dict[str, dict[str, list[Loss]]] = defaultdict(lambda: defaultdict(list))
+    worst: list[Loss] = []
     for charge in charges:
         if charge.part is None:
-            rest.append(charge.epsilon)
+            worst.append(charge.loss)
         else:
             scheme, _, index = charge.part.rpartition(":")
-            schemes[scheme][index].append(charge.epsilon)
-    worst = list(rest)
+            schemes[scheme][index].append(charge.loss)
+    deltas = [loss.delta for loss in worst]
     for parts in schemes.values():
-        worst += max(parts.values(), key=lambda e: compose(e, config.composition, config.delta))
-    return compose(worst, config.composition, config.delta)
+        worst += max(parts.values(), key=lambda losses: compose(losses, config.composition, config.delta))
+        deltas.append(max(total(loss.delta for loss in losses) for losses in parts.values()))
+    epsilon = compose(worst, config.composition, config.delta)
+    return Total(epsilon, total(deltas) if config.composition == "basic" else config.delta or Decimal(0))
 
 
 def accounts(context: Context) -> tuple[list[Account], list[Violation]]:
     """The composed loss of each dataset, and what could not be read."""
     reader, config = _Reader(context), context.config.budget
+    if config.composition != "basic" and config.delta is None:
+        message = f"the policy composes by {config.composition} and has no delta"
+        repair = "set privacy-budget.delta in the policy configuration, such as 1e-5"
+        return [], [violation(NAME, None, (), message, repair)]
     for pod in context.pods:
-        if releases(pod):
+        if spends(pod):
             reader.read(pod)
-    charges = _with_ledger(_distinct(reader.charges), config)
+    charges = _with_ledger(_distinct(reader.settle()), config)
     by_dataset: dict[str, list[Charge]] = defaultdict(list)
     for charge in charges:
         by_dataset[charge.dataset].append(charge)
     found = []
     for dataset, mine in sorted(by_dataset.items()):
-        lines = tuple(x.line for x in sorted(mine, key=lambda x: (x.part or "", x.claim, x.store)))
-        mechanisms = tuple(sorted(reader.mechanisms[dataset]))
-        found.append(Account(dataset, _composed(mine, config), config.budget, mechanisms, lines))
+        training = [x for x in mine if x.loss.delta]
+        found.append(
+            Account(
+                dataset=dataset,
+                total=_composed(mine, config),
+                training=_composed(training, config) if training else None,
+                budget=config.budget,
+                mechanisms=tuple(sorted(reader.mechanisms[dataset])),
+                charges=tuple(sorted(mine, key=lambda x: x.order)),
+            )
+        )
     return found, reader.found
 
 
 def check(context: Context) -> list[Violation]:
     """Refuse what spends over the cap, or may."""
     config = context.config.budget
-    if config.composition != "basic" and config.delta is None:
-        message = f"the policy composes by {config.composition} and has no delta"
-        return [
-            violation(NAME, None, (), message, "set privacy-budget.delta in the policy configuration, such as 1e-5")
-        ]
     found, problems = accounts(context)
-    owners: dict[Any, Pod] = {}
-    for pod in context.pods:
-        if releases(pod):
-            owners.setdefault(pod.annotations.get(c.ANNOTATION_DATASET), pod)
-    how = {"basic": "sum", "advanced": "advanced composition", "zcdp": "zCDP composition"}[config.composition]
     for account in found:
-        if account.epsilon > account.budget:
-            owner = owners.get(account.dataset)
-            lines = (
-                *account.lines,
-                f"= {show(account.epsilon)}  by {how}; the maximum over disjoint parts of one partition",
-                f"budget {show(account.budget)}",
-            )
-            message = f"dataset {account.dataset} would spend epsilon {show(account.epsilon)} of {show(account.budget)}"
-            excess = show(account.epsilon - account.budget)
-            repair = f"release less: bring the sum down by {excess}, or assert disjoint partitions if it is true"
-            path = owner.annotation(c.ANNOTATION_EPSILON) if owner else ()
-            problems.append(violation(NAME, owner.owner if owner else None, path, message, repair, witness=lines))
-    total = sum((a.epsilon for a in found), Decimal(0))
-    if len(found) > 1 and total > config.testbed:
+        problems += [*_over_budget(account, config), *_over_delta(account, config)]
+    whole = total(account.epsilon for account in found)
+    if len(found) > 1 and whole > config.testbed:
         lines = (
             *(f"{show(a.epsilon)}  dataset {a.dataset}" for a in found),
-            f"= {show(total)}",
+            f"= {show(whole)}",
             f"budget {show(config.testbed)}",
         )
-        message = f"the testbed would spend epsilon {show(total)} of {show(config.testbed)} over {len(found)} datasets"
-        repair = "release less; or, if no person is in two datasets, set testbedBudget in the policy configuration"
+        message = f"the testbed would spend epsilon {show(whole)} of {show(config.testbed)} over {len(found)} datasets"
+        repair = "spend less; or, if no person is in two datasets, set testbedBudget in the policy configuration"
         problems.append(violation(NAME, None, (), message, repair, witness=lines))
     return problems
+
+
+def _over_budget(account: Account, config: PrivacyBudget) -> Iterator[Violation]:
+    if account.epsilon <= account.budget:
+        return
+    how = {"basic": "sum", "advanced": "advanced composition", "zcdp": "zCDP composition"}[config.composition]
+    lines = (
+        *account.lines,
+        f"= {show(account.epsilon)}  by {how}; the maximum over disjoint parts of one partition",
+        f"budget {show(account.budget)}",
+    )
+    message = f"dataset {account.dataset} would spend epsilon {show(account.epsilon)} of {show(account.budget)}"
+    excess = show(account.epsilon - account.budget)
+    repair = f"spend less: bring the sum down by {excess}, or assert disjoint partitions if it is true"
+    yield _of(account.charges, c.ANNOTATION_EPSILON, message, repair, lines)
+
+
+def _over_delta(account: Account, config: PrivacyBudget) -> Iterator[Violation]:
+    allowed = config.delta or Decimal(0)
+    if config.composition != "basic" or account.total.delta <= allowed:
+        return
+    training = [charge for charge in account.charges if charge.loss.delta]
+    lines = (
+        *(charge.line for charge in training),
+        f"= delta {show(account.total.delta)}  by sum; the maximum over disjoint parts of one partition",
+        f"delta {show(allowed)} allowed",
+    )
+    message = f"dataset {account.dataset} would spend delta {show(account.total.delta)} of {show(allowed)}"
+    repair = (
+        "give federation.training_dp a smaller delta, or remove it; or set privacy-budget.delta in the policy "
+        "configuration"
+    )
+    yield _of(training, c.ANNOTATION_DELTA, message, repair, lines)
+
+
+def _of(charges: Iterable[Charge], annotation: str, message: str, repair: str, lines: tuple[str, ...]) -> Violation:
+    """A violation of the first charge that is declared here; of the testbed where the ledger holds them all."""
+    pod = next((charge.pod for charge in charges if charge.pod), None)
+    owner, path = (pod.owner, pod.annotation(annotation)) if pod else (None, ())
+    return violation(NAME, owner, path, message, repair, witness=lines)

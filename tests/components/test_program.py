@@ -17,6 +17,7 @@ from pulumi.runtime.mocks import MockMonitor
 
 from components import Testbed
 from components.keys import CONFIG, ENVIRONMENT
+from components.outputs import recorded
 from components.records import Cluster
 from components.render import ROOT
 from tests.components import rendering
@@ -24,6 +25,13 @@ from tests.components.rendering import config, spec
 
 ROOT_FOLDER = rendering.ROOT
 RECORD = {"claim": "x", "remaining": "0", "client_records": 449, "manifest": "sha256:1"}
+GRANT = {"claim": "y", "remaining": "0.1", "noise_multiplier": 45.0}
+DP: dict[str, Any] = {
+    "federation__training_dp__epsilon": 0.3,
+    "federation__training_dp__delta": 1e-6,
+    "privacy__epsilon": 0.4,
+    "privacy__delta": 1e-6,
+}
 ROUNDS = {"rounds": [{"round": 1, "loss": 2.1, "accuracy": 0.4}], "model": "sha256:2", "clients": ["e1", "e3", "e4"]}
 
 
@@ -77,7 +85,7 @@ class Read(Cluster):
     """A cluster whose Jobs left records."""
 
     def read(self, namespace: str, job: str, container: str) -> dict[str, Any]:
-        return RECORD if container == "release" else ROUNDS
+        return {"release": RECORD, "grant": GRANT}.get(container, ROUNDS)
 
 
 @pytest.fixture
@@ -128,6 +136,18 @@ def test_the_server_waits_for_its_nics_and_the_run_for_everybody(engine: Engine)
     assert {urn for urn in engine.after if ":StatefulSet::" in urn or ("-release" in urn and ":Job::" in urn)} <= before
 
 
+def test_the_run_waits_for_every_grant_and_no_client_does(engine: Engine) -> None:
+    run(lambda: Testbed("lab", spec("lab", **DP), root=ROOT) and None)
+    grants = {client: engine.one("Job", f"lab-client-{client}-grant") for client in ("e1", "e3", "e4")}
+    assert set(grants.values()) <= engine.before(engine.one("Job", "lab-run"))
+    for client, grant in grants.items():
+        before = engine.before(grant)
+        assert engine.one("Job", f"lab-client-{client}-release") in before
+        assert engine.one("PersistentVolumeClaim", f"lab-client-{client}-release-private") in before
+        assert not any("-grant" in other or ":StatefulSet::" in other for other in before)
+        assert grant not in engine.before(engine.one("StatefulSet", f"lab-client-{client}"))
+
+
 def test_everything_is_a_child_of_the_testbed_and_uses_its_provider(engine: Engine) -> None:
     import pulumi_kubernetes
 
@@ -149,6 +169,7 @@ def test_outputs_tell_the_team_what_the_records_say(engine: Engine) -> None:
     outputs = resolved(lambda: Testbed("lab", spec("lab"), root=ROOT, cluster=Read()).outputs)
     client = outputs["clients"]["e1"]
     assert (client["budgetLeft"], client["records"], client["manifest"], client["note"]) == ("0", 449, "sha256:1", None)
+    assert client["noiseMultiplier"] is None
     assert outputs["federation"] == {**ROUNDS, "note": None}
     assert outputs["caCertificate"].startswith("-----BEGIN CERTIFICATE-----")
     text = json.dumps(outputs)
@@ -163,6 +184,18 @@ def test_outputs_tell_the_team_what_the_records_say(engine: Engine) -> None:
         "privacy",
         "federation",
     }
+
+
+def test_what_is_left_counts_release_and_grant_whichever_came_last(engine: Engine) -> None:
+    later = {**RECORD, "remaining": "0.4"}
+    assert recorded(later, GRANT)["budgetLeft"] == "0.1"
+    assert recorded({**RECORD, "remaining": "0"}, GRANT)["budgetLeft"] == "0"
+    assert recorded(later, None)["note"] == "not complete yet"
+    assert recorded(later, {"error": "over budget"})["note"] == "over budget"
+    outputs = resolved(lambda: Testbed("lab", spec("lab", **DP), root=ROOT, cluster=Read()).outputs)
+    client = outputs["clients"]["e1"]
+    assert (client["epsilon"], client["trainingEpsilon"], client["budgetLeft"]) == ("0.4", "0.3", "0")
+    assert (client["noiseMultiplier"], client["note"]) == (45.0, None)
 
 
 def test_no_output_is_secret(engine: Engine) -> None:

@@ -17,6 +17,7 @@ from testbed.keys import Keyring
 from tests.components.rendering import Manifest, find, identity, render, spec
 
 WORKLOADS = ("StatefulSet", "Job")
+E1 = "lab-client-e1"
 FOUR = [{"id": f"e{i}", "slot": i, "node": f"E{i}"} for i in (1, 2, 3, 4)]
 
 
@@ -231,6 +232,41 @@ def test_a_new_client_touches_only_what_is_its_own() -> None:
         ("Subnet", "", "lab-net-s004"),
         ("Vpc", "", "lab-vpc-s004"),
     }
+
+
+def noisy(**changes: Any) -> dict[tuple[str, str, str], Manifest]:
+    dp = {"epsilon": 0.3, "delta": 1e-6, **changes}
+    return {identity(m): m for m in render(spec("lab", privacy__delta=1e-6, federation__training_dp=dp))}
+
+
+def test_training_under_noise_adds_a_grant_for_each_client_and_another_run() -> None:
+    plain, found = {identity(m): m for m in render(spec("lab", privacy__delta=1e-6))}, noisy()
+    new, gone = set(found) - set(plain), set(plain) - set(found)
+    assert {key[1] for key in new} == {"lab-client-e1", "lab-client-e3", "lab-client-e4", "lab-server"}
+    assert [name.partition("-")[0] for _, _, name in gone] == ["run"]
+    assert all(plain[key] == found[key] for key in set(plain) & set(found))
+
+
+def test_another_grant_changes_no_release_and_no_client() -> None:
+    before, after = noisy(), noisy(number=2)
+    new, gone = set(after) - set(before), set(before) - set(after)
+    assert {(kind, name.partition("-")[0]) for kind, _, name in new | gone} == {("Job", "grant"), ("Job", "run")}
+    assert all(before[key] == after[key] for key in set(before) & set(after))
+
+
+def test_a_grants_pod_is_its_releases_with_another_command() -> None:
+    found = noisy()
+    jobs = {name.partition("-")[0]: m for (kind, where, name), m in found.items() if (kind, where) == ("Job", E1)}
+    release, grant = (jobs[kind]["spec"]["template"]["spec"] for kind in ("p3vc", "grant"))
+    (one,), (other,) = release.pop("containers"), grant.pop("containers")
+    assert release == grant  # the register init container included
+    assert (one["name"], other["name"]) == ("release", "grant")
+    assert one["command"][:2] + other["command"][:2] == ["p3vc", "release", "p3vc", "grant"]
+    assert {**one, "name": "", "command": []} == {**other, "name": "", "command": []}
+    notes = jobs["grant"]["spec"]["template"]["metadata"]["annotations"]
+    assert notes[c.ANNOTATION_CLAIM] == f"e1-training-{jobs['grant']['metadata']['name'].removeprefix('grant-')}"
+    assert (notes[c.ANNOTATION_EPSILON], notes[c.ANNOTATION_DELTA]) == ("0.3", "0.000001")
+    assert (notes[c.ANNOTATION_MECHANISM], notes[c.ANNOTATION_PARTITION]) == ("gaussian", "0/4")
 
 
 def test_what_decides_a_run_names_it() -> None:

@@ -74,6 +74,17 @@ def test_a_release_says_everything_it_spends() -> None:
     assert "--partition" not in commands.p3vc_release(replace(RELEASE, partition=None))
 
 
+def test_a_grant_says_what_the_run_is_told() -> None:
+    grant = commands.Grant(RELEASE, "0123456789ab", Decimal("0.30"), Decimal("1E-7"), 10, 1.0)
+    argv = commands.p3vc_grant(grant)
+    options = dict(zip(argv[2::2], argv[3::2], strict=True))
+    assert (options["--claim"], options["--grant"]) == ("e1-training-0123456789ab", "0123456789ab")
+    assert (options["--epsilon"], options["--delta"]) == ("0.3", "0.0000001")  # one spelling of a number
+    assert (options["--rounds"], options["--clipping-norm"]) == ("10", "1.0")
+    assert (options["--partition"], options["--format"]) == ("0/4", "npz")
+    assert (options["--data"], options["--ledger"], options["--out"]) == (c.MOUNT_RAW, c.MOUNT_LEDGER, c.MOUNT_PRIVATE)
+
+
 def test_a_delta_is_given_only_where_there_is_one() -> None:
     assert commands.p3vc_register(Decimal("0.7"), "basic", None)[-1] == "basic"
     assert commands.p3vc_register(Decimal("0.7"), "zcdp", Decimal("1e-5"))[-2:] == ["--delta", "0.00001"]

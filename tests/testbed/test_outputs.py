@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import tomllib
+from typing import Any
 
 from testbed import outputs
 from tests.components.rendering import spec
@@ -38,6 +39,7 @@ def test_disjoint_clients_cost_their_maximum_and_others_their_sum() -> None:
         "epsilon": "0.4",  # exactly: not 0.30000000000000004 + 0.1
         "rule": "sum over clients",
         "clients": {"e1": "0.3", "e3": "0.1"},
+        "training": None,
     }
     assert together["epsilon"] == "0.6"
 
@@ -50,6 +52,21 @@ def test_a_client_is_told_where_it_is() -> None:
     assert (client["address"], client["serverAddress"]) == ("10.64.0.19", "10.64.0.18:8080")
     assert (client["epsilon"], client["budget"]) == ("0.7", "0.7")
     assert client["claim"].startswith("e3-")
+
+
+def test_training_is_told_apart_from_the_releases() -> None:
+    dp: dict[str, Any] = {"federation__training_dp": {"epsilon": 0.1, "delta": 1e-6}, "privacy__delta": 1e-6}
+    testbed = spec("lab", **dp)
+    client, plain = (outputs.client(one, one.clients.list[1]) for one in (testbed, spec("lab")))
+    assert (client["epsilon"], client["trainingEpsilon"], client["trainingDelta"]) == ("0.7", "0.1", "0.000001")
+    assert client["trainingClaim"].startswith("e3-training-")
+    assert {key: value for key, value in plain.items() if value is None} == dict.fromkeys(
+        ["trainingClaim", "trainingEpsilon", "trainingDelta"]
+    )
+    disjoint, together = outputs.privacy(testbed), outputs.privacy(spec("lab", **dp, privacy__disjoint=None))
+    assert disjoint["epsilon"] == "0.7"
+    assert disjoint["training"] == disjoint["datasets"]["digits"]["training"] == {"epsilon": "0.1", "delta": "0.000001"}
+    assert together["training"] == {"epsilon": "0.3", "delta": "0.000003"}
 
 
 def test_every_node_is_listed() -> None:

@@ -42,6 +42,10 @@ def listed(*clients: dict[str, Any]) -> dict[str, Any]:
     return {"clients": {"list": list(clients)}}
 
 
+def noisy(**changes: Any) -> dict[str, Any]:
+    return {"federation__training_dp__epsilon": 0.3, "federation__training_dp__delta": 1e-6, **changes}
+
+
 E1, E2 = {"id": "a", "slot": 1, "node": "E1"}, {"id": "b", "slot": 2, "node": "E1"}
 
 
@@ -81,6 +85,25 @@ E1, E2 = {"id": "a", "slot": 1, "node": "E1"}, {"id": "b", "slot": 2, "node": "E
         ({"privacy__epsilon": float("inf")}, ["kubeflower:privacy.epsilon", "inf", "finite"]),
         ({"privacy__composition": "zcdp"}, ["kubeflower:privacy.delta", "missing", "1e-5"]),
         ({"privacy__labels": "private"}, ["kubeflower:privacy.label_epsilon", "missing"]),
+        ({"privacy__delta": 0.6}, ["kubeflower:privacy.delta", "0.6", "from 1E-30 to 0.5"]),
+        (noisy(), ["kubeflower:privacy.delta", "missing", "delta 0.000001", "composition basic"]),
+        (noisy(privacy__delta=1e-7), ["kubeflower:privacy.delta", "1E-7", "delta 0.000001"]),
+        (
+            noisy(privacy__delta=1e-6, federation__strategy="fedadam"),
+            ["kubeflower:federation.strategy", "'fedadam'", "fedavg or fedprox"],
+        ),
+        ({"federation__training_dp": {"delta": 1e-6}}, ["kubeflower:federation.training_dp.epsilon", "missing"]),
+        ({"federation__training_dp": {"epsilon": 1}}, ["kubeflower:federation.training_dp.delta", "missing"]),
+        (
+            noisy(federation__training_dp__delta=0),
+            ["kubeflower:federation.training_dp.delta", "0", "from 1E-30 to 0.5"],
+        ),
+        (noisy(federation__training_dp__clipping_norm=0), ["federation.training_dp.clipping_norm", "greater than 0"]),
+        (noisy(federation__training_dp__number=0), ["federation.training_dp.number", "greater than or equal to 1"]),
+        (
+            noisy(federation__training_dp__z=1),
+            ["training_dp.z", "unknown key", "clipping_norm, delta, epsilon, number"],
+        ),
         ({"nodes": []}, ["kubeflower:nodes", "at least 1"]),
         ({"nodes": [*NODES, {**NODES[2], "name": "e1"}]}, ["kubeflower:nodes", "'e1' 2 times"]),
         ({"clients": []}, ["kubeflower:clients", "give keys and values: image_pull_policy, list, num_clients"]),
@@ -133,6 +156,14 @@ def test_the_papers_defaults() -> None:
     spec = build()
     assert (spec.server.port, spec.server.node_port, spec.server.image_pull_policy) == (8080, 30051, "IfNotPresent")
     assert (spec.federation.rounds, spec.dataset.download, spec.privacy.budget) == (10, False, Decimal("0.7"))
+
+
+def test_training_is_without_noise_unless_its_price_is_named() -> None:
+    assert build().federation.training_dp is None
+    dp = build(**noisy(privacy__delta=1e-6)).federation.training_dp
+    assert (dp.epsilon, dp.delta, dp.clipping_norm, dp.number) == (Decimal("0.3"), Decimal("0.000001"), 1.0, 1)
+    zcdp = noisy(privacy__delta=1e-9, privacy__composition="zcdp")  # needs no delta of a claim
+    assert build(**zcdp).federation.training_dp is not None
 
 
 def test_a_spec_cannot_be_changed() -> None:

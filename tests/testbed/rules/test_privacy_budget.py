@@ -4,6 +4,9 @@ from typing import Any
 
 import pytest
 
+from testbed.report import findings
+from testbed.rules.config import parse
+from testbed.rules.context import Context
 from testbed.rules.violation import Violation
 
 from . import worlds
@@ -128,7 +131,10 @@ def test_advanced_composition_is_rounded_up() -> None:
 
 
 def test_a_policy_without_its_delta_refuses() -> None:
-    assert "has no delta" in found(worlds.bodies(), {"composition": "zcdp"})[0].message
+    (violation,) = found(worlds.bodies(), {"composition": "zcdp"})
+    assert "has no delta" in violation.message
+    config = parse({RULE: {"composition": "zcdp"}})
+    assert findings.find(Context(worlds.objects(worlds.bodies()), config)).accounts == ()
 
 
 def test_paper_mode_is_refused() -> None:

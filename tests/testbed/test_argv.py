@@ -1,0 +1,120 @@
+"""What a testbed declares is what the policy reads back."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from testbed import argv, commands
+from testbed import contract as c
+from testbed.argv import UnprovenError
+from testbed.budget import Loss
+
+EPSILONS = st.decimals(min_value="1e-12", max_value=1000, places=12)
+DELTAS = st.decimals(min_value="1e-30", max_value="0.5", places=30)
+RELEASES = st.builds(
+    commands.Release,
+    client=st.just("e1"),
+    dataset=st.just("digits"),
+    epsilon=EPSILONS,
+    mechanism=st.sampled_from(argv.MECHANISMS),
+    block=st.just(2),
+    neighbourhood=st.just(1),
+    labels=st.just("public"),
+    label_epsilon=st.none(),
+    partition=st.sampled_from([None, (0, 4), (3, 4)]),
+    partitioner=st.sampled_from(["iid", "dirichlet"]),
+    alpha=st.floats(0.001, 1e6),
+    seed=st.integers(0, 2**63 - 1),
+    format=st.just("npz"),
+    number=st.just(1),
+    disjoint=st.sampled_from([None, "each image is of another person"]),
+)
+GRANTS = st.builds(
+    commands.Grant,
+    release=RELEASES,
+    run=st.just("0123456789ab"),
+    epsilon=EPSILONS,
+    delta=DELTAS,
+    rounds=st.integers(1, 10**6),
+    clipping_norm=st.floats(1e-6, 1e6),
+)
+
+
+@given(RELEASES)
+def test_a_release(release: commands.Release) -> None:
+    read = argv.parse(commands.p3vc_release(release))
+    assert isinstance(read, argv.Spend)
+    assert (read.data, read.out, read.ledger) == (c.MOUNT_RAW, c.MOUNT_PRIVATE, c.MOUNT_LEDGER)
+    assert (read.claim, read.loss, read.mechanism) == (release.claim, Loss(release.epsilon), release.mechanism)
+    _same_part(read, release)
+
+
+@given(GRANTS)
+def test_a_grant(grant: commands.Grant) -> None:
+    read = argv.parse(commands.p3vc_grant(grant))
+    assert isinstance(read, argv.Grant)
+    assert (read.data, read.out, read.ledger) == (c.MOUNT_RAW, c.MOUNT_PRIVATE, c.MOUNT_LEDGER)
+    assert (read.claim, read.run) == ("e1-training-0123456789ab", "0123456789ab")
+    assert (read.loss, read.mechanism) == (Loss(grant.epsilon, grant.delta), "gaussian")
+    _same_part(read, grant.release)
+
+
+def _same_part(read: argv.Spend | argv.Grant, release: commands.Release) -> None:
+    if release.partition is None:
+        assert (read.partition, read.disjoint) == (None, None)
+        return
+    assert read.partition
+    assert (read.partition.index, read.partition.count) == release.partition
+    assert read.partition.by_labels == (release.partitioner == "dirichlet")
+    assert read.disjoint == release.disjoint
+
+
+@given(GRANTS)
+def test_a_grant_is_of_the_same_part_as_its_release(grant: commands.Grant) -> None:
+    spent, granted = argv.parse(commands.p3vc_release(grant.release)), argv.parse(commands.p3vc_grant(grant))
+    assert isinstance(spent, argv.Spend)
+    assert isinstance(granted, argv.Grant)
+    assert (spent.partition, spent.disjoint) == (granted.partition, granted.disjoint)
+
+
+WHOLE = ["p3vc", "grant", "--data", "/raw", "--ledger", "/ledger", "--out", "/private", "--claim", "e1-training-a"]
+WHOLE += ["--grant", "a", "--epsilon", "0.3", "--delta", "1e-6", "--rounds", "3", "--clipping-norm", "1.0"]
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "says"),
+    [
+        ("--delta", "0", "above 0"),
+        ("--delta", "0.51", "from 1E-30 to 0.5"),
+        ("--delta", "1e-31", "from 1E-30 to 0.5"),
+        ("--delta", "little", "not a number"),
+        ("--delta", None, "--delta is missing"),
+        ("--epsilon", "NaN", "above 0"),
+        ("--epsilon", "1001", "above 1000"),
+        ("--epsilon", None, "--epsilon is missing"),
+        ("--rounds", "0", "whole number above 0"),
+        ("--rounds", "1.5", "whole number above 0"),
+        ("--rounds", None, "--rounds is missing"),
+        ("--grant", None, "--grant is missing"),
+        ("--mechanism", "laplace", "not an option"),
+        ("--labels", "public", "not an option"),
+        ("--partition", "4/4", "INDEX/COUNT"),
+    ],
+)
+def test_a_grant_that_does_not_say_what_it_costs_is_not_proved(flag: str, value: str | None, says: str) -> None:
+    words = list(WHOLE)
+    if flag in words:
+        at = words.index(flag)
+        del words[at : at + 2]
+    with pytest.raises(UnprovenError, match=says):
+        argv.parse([*words, flag, value] if value is not None else words)
+
+
+def test_the_whole_is_read() -> None:
+    read = argv.parse(WHOLE)
+    assert isinstance(read, argv.Grant)
+    assert read.loss == Loss(Decimal("0.3"), Decimal("1e-6"))
