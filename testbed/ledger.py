@@ -96,7 +96,9 @@ def table(ledgers: Sequence[Ledger]) -> str:
     lines = []
     for ledger in ledgers:
         record = ledger.record
-        rule = record["composition"] + (f" at delta {record['delta']}" if record["delta"] else "")
+        rule, delta = record["composition"], record["delta"]
+        if delta:
+            rule += f", delta {record['delta_spent']} of {delta}" if rule == "basic" else f" at delta {delta}"
         sums = f"spent {record['spent']} of {record['budget']} ({rule}), {record['remaining']} left"
         lines.append(f"{ledger.dataset}: {sums}   {ledger.folder}")
         for name, claim in record["claims"].items():

@@ -6,28 +6,37 @@ import json
 import subprocess
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from components.render import render
 from testbed import cli, contract, ledger, placement
-from testbed.commands import p3vc_register, p3vc_release
+from testbed.budget import Loss
+from testbed.commands import p3vc_grant, p3vc_register, p3vc_release
+from testbed.grants import grant
 from testbed.manifests import Object
 from testbed.releases import release
 from testbed.rules import judge
 from testbed.rules.config import parse
 from testbed.rules.context import Context
+from testbed.spec import Testbed
 from tests.components.rendering import spec
+
+DP: dict[str, Any] = {
+    "federation__training_dp__epsilon": 0.3,
+    "federation__training_dp__delta": 1e-6,
+    "privacy__epsilon": 0.4,
+    "privacy__delta": 1e-6,
+}
 
 
 def p3vc(*argv: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([ledger.P3VC, *argv], capture_output=True, text=True, check=True)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The ledger after client e3's release, by the very argv its Job has."""
-    here = tmp_path_factory.mktemp("raw")
+def spend(here: Path, testbed: Testbed) -> Path:
+    """The ledger after what client e3's Jobs do, by the very argv they have."""
     p3vc("dataset", "digits", "--out", str(here / "digits.npz"))
     places = {
         contract.MOUNT_RAW: str(here / "digits.npz"),
@@ -36,11 +45,24 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         contract.TERMINATION_LOG: str(here / "log"),
     }
     (here / "ledger").mkdir()
-    testbed = spec("lab")
     e3 = next(one for one in placement.clients(testbed) if one.id == "e3")
-    for argv in (p3vc_register(Decimal("0.7"), "basic", None), p3vc_release(release(testbed, e3))):
+    p, granted = testbed.privacy, grant(testbed, e3)
+    jobs = [p3vc_register(p.budget, p.composition, p.delta), p3vc_release(release(testbed, e3))]
+    for argv in [*jobs, *([p3vc_grant(granted)] if granted else [])]:
         p3vc(*(places.get(word, word) for word in argv[1:]))
     return here / "ledger"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ledger after a release."""
+    return spend(tmp_path_factory.mktemp("raw"), spec("lab"))
+
+
+@pytest.fixture(scope="module")
+def granted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ledger after a release and the grant of a run."""
+    return spend(tmp_path_factory.mktemp("raw"), spec("lab", **DP))
 
 
 def test_the_next_plan_is_added_to_what_is_spent(folder: Path) -> None:
@@ -70,6 +92,38 @@ def test_the_policy_configuration_names_claim_epsilon_and_part(
     ((claim, entry),) = found.items()
     assert claim.startswith("e3-")
     assert entry == {"epsilon": "0.7", "part": "dirichlet of 4, alpha 1.0, seed 7:1"}
+
+
+def test_a_grant_is_named_apart_and_has_its_delta(granted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["ledger", f"digits={granted}"]) == cli.OK
+    out = capsys.readouterr().out
+    assert "digits: spent 0.7 of 0.7 (basic, delta 0.000001 of 0.000001), 0 left" in out
+    (line,) = [line for line in out.splitlines() if "-training-" in line]
+    assert line.endswith(": epsilon 0.3, delta 0.000001, gaussian, complete")
+    claims = ledger.spent(ledger.read("digits", granted))["privacy-budget"]["spent"]["digits"]
+    part = "dirichlet of 4, alpha 1.0, seed 7:1"
+    (name,) = [name for name in claims if "-training-" in name]
+    assert claims.pop(name) == {"epsilon": "0.3", "delta": "0.000001", "part": part}
+    assert list(claims.values()) == [{"epsilon": "0.4", "part": part}]
+
+
+def test_the_policy_takes_the_noise_for_what_the_ledger_does(granted: Path) -> None:
+    (account,) = ledger.read("digits", granted)
+    (rho,) = [claim["rho"] for claim in account.record["claims"].values() if claim.get("rho")]
+    ours = Loss(Decimal("0.3"), Decimal("1e-6")).square / 2
+    assert ours == pytest.approx(Decimal(rho), rel=Decimal("1e-9"))
+
+
+def test_the_next_run_is_added_to_the_one_that_was_granted(granted: Path) -> None:
+    spent = ledger.spent(ledger.read("digits", granted))["privacy-budget"]
+
+    def refused(**changes: Any) -> list[str]:
+        objects = [Object(one) for one in render(spec("lab", **{**DP, **changes}))]
+        config = parse({"privacy-budget": {**spent, "delta": "2e-6"}})
+        return [v.message for v in judge(Context(objects, config))]
+
+    assert refused() == []
+    assert refused(federation__training_dp__number=2) == ["dataset digits would spend epsilon 1 of 0.7"]
 
 
 def test_a_ledger_that_cannot_be_read_is_named(
