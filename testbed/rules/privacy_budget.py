@@ -186,7 +186,7 @@ class _Reader:
             )
         if config.composition == "basic" and made.delta is not None and made.delta > (config.delta or 0):
             allowed = "none" if config.delta is None else show(config.delta)
-            repair = "register less, or set privacy-budget.delta in the policy configuration"
+            repair = f"register delta {allowed}, or set privacy-budget.delta in the policy configuration"
             self.report(owner, path, f"it registers delta {show(made.delta)}; the policy allows {allowed}", repair)
 
     def _spend(self, pod: Pod, path: Path_, made: Spend | Grant) -> None:
