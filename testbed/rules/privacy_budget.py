@@ -227,7 +227,7 @@ class _Reader:
                     owner,
                     path,
                     f"claim {made.claim} is declared twice with other parameters",
-                    "give each release its own claim",
+                    "give each its own claim",
                 )
         self.charges.append(charge)
         self.of_store[store].append(charge)
