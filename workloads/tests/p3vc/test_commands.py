@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import sys
 from decimal import Decimal
 from pathlib import Path
@@ -32,18 +33,27 @@ def test_declared_jobs_run(commands: ModuleType, tool: Tool) -> None:
     places = {"/raw": tool.data, "/ledger": tool.ledger, "/private": tool.folder / "out"}
     places["/dev/termination-log"] = tool.folder / "termination"
 
+    contract = importlib.import_module("testbed.contract")
+
     def run(argv: list[str]) -> int:
         assert argv[0] == "p3vc"
         return cli.main([str(places.get(argument, argument)) for argument in argv[1:]])
 
-    assert run(commands.p3vc_register(Decimal("0.7"), "basic", None)) == 0
+    grant = commands.Grant(
+        release=release, run="0123456789ab", epsilon=Decimal("0.3"), delta=Decimal("1E-6"), rounds=10, clipping_norm=1.0
+    )
+    assert run(commands.p3vc_register(Decimal("1.0"), "basic", Decimal("1E-6"))) == 0
     assert run(commands.p3vc_verify(release.claim)) == 2
     assert run(commands.p3vc_release(release)) == 0
     assert run(commands.p3vc_release(release)) == 0
     assert run(commands.p3vc_verify(release.claim)) == 0
+    assert run(commands.p3vc_grant(grant)) == 0
+    assert run(commands.p3vc_grant(grant)) == 0
     tool.run("ledger", "--ledger", str(tool.ledger))  # takes what the jobs printed
-    assert tool.state()["claims"][release.claim]["part"] == 0
-    assert (tool.folder / "termination").exists()
+    assert {tool.state()["claims"][claim]["part"] for claim in (release.claim, grant.claim)} == {0}
+    assert tool.state()["remaining"] == "0"
+    assert json.loads((tool.folder / "termination").read_text())["claim"] == grant.claim
+    assert json.loads((tool.folder / "out" / contract.TRAINING).read_text())["grant"] == grant.run
 
 
 @pytest.mark.parametrize("mechanism", ["laplace", "exponential", "paper"])
@@ -60,3 +70,18 @@ def test_every_declared_release_parses(commands: ModuleType, mechanism: str, par
     assert (args.claim, args.epsilon, args.mechanism) == (release.claim, Decimal("1E-12"), mechanism)
     terms = commands.p3vc_register(Decimal("10"), "zcdp", Decimal("1E-5"))
     assert cli._parser().parse_args(terms[1:]).delta == Decimal("1E-5")
+
+
+@pytest.mark.parametrize("split", [True, False])
+def test_every_declared_grant_parses(commands: ModuleType, split: bool) -> None:
+    release = commands.Release(
+        client="c1", dataset="cifar10", epsilon=Decimal("0.7"), mechanism="laplace", block=8, neighbourhood=16,
+        labels="public", label_epsilon=None, partition=(3, 10) if split else None, partitioner="dirichlet", alpha=0.5,
+        seed=2**63 - 1, format="cifar10", number=2, disjoint="one camera a person" if split else None,
+    )  # fmt: skip
+    grant = commands.Grant(release, "ba9876543210", Decimal("1E-12"), Decimal("1E-30"), 1000, 1e-6)
+    args = cli._parser().parse_args(commands.p3vc_grant(grant)[1:])
+    assert (args.claim, args.grant) == ("c1-training-ba9876543210", "ba9876543210")
+    assert (args.epsilon, args.delta) == (Decimal("1E-12"), Decimal("1E-30"))
+    assert (args.rounds, args.clipping_norm, args.format) == (1000, 1e-6, "cifar10")
+    assert (args.partition, args.disjoint) == (((3, 10), "one camera a person") if split else (None, None))
