@@ -23,6 +23,8 @@ from cryptography.x509.oid import NameOID
 from testbed import commands
 from testbed import contract as c
 
+from federation.settings import Settings
+from p3vc import cli as p3vc
 from p3vc.output import Output
 
 BIN = Path(sys.executable).parent
@@ -34,6 +36,21 @@ def write_release(folder: Path, images: npt.NDArray[np.uint8], labels: npt.NDArr
         output.images.append(images)
         output.labels.append(labels)
         output.publish({"claim": "test", "epsilon": "0.7", "mechanism": "laplace"})
+
+
+def charge(folder: Path, client: str, told: Settings) -> int:
+    """Run a client's grant job for a run on a dataset of its own; returns its exit code."""
+    raw = folder.parent / f"{client}-raw"
+    if not raw.exists():
+        raw.mkdir()
+        images = np.random.default_rng(len(client)).integers(0, 256, (20, 1, 8, 8), dtype=np.uint8)
+        np.savez(raw / "raw.npz", images=images, labels=np.arange(20) % 10)
+        terms = ["--budget", "1000", "--delta", "0.5"]
+        assert p3vc.main(["register", "--data", str(raw / "raw.npz"), "--ledger", str(raw / "ledger"), *terms]) == 0
+    argv = ["grant", "--data", str(raw / "raw.npz"), "--ledger", str(raw / "ledger"), "--out", str(folder)]
+    argv += ["--claim", f"{client}-training-{told.grant}", "--grant", told.grant, "--rounds", str(told.rounds)]
+    argv += ["--epsilon", told.training_epsilon, "--delta", told.training_delta]
+    return p3vc.main([*argv, "--clipping-norm", repr(told.clipping_norm)])
 
 
 def free_ports(count: int) -> list[int]:
