@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 
 import numpy as np
@@ -83,8 +84,10 @@ class CentralNoise(DifferentialPrivacyServerSideFixedClipping):
             )
         (record,) = reply.content.array_records.values()
         arrays = zip(record.to_numpy_ndarrays(), self.current_arrays.to_numpy_ndarrays(), strict=True)
-        update = [after - before for after, before in arrays]
-        if not (all(np.isfinite(part).all() for part in update) and get_norm(update) > 0):
+        with np.errstate(over="ignore", invalid="ignore"):
+            norm = get_norm([after - before for after, before in arrays])
+        if not 0 < norm < math.inf:  # Flower would pass NaN unclipped and divide by zero
             raise FederationError(
-                f"client {client}: its update is zero or not finite, which no clipping bounds; lower learning-rate"
+                f"client {client}: its update has norm {norm}, which cannot be clipped: training diverged; lower "
+                "learning-rate, or the noise that it starts from (clipping-norm)"
             )

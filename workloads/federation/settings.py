@@ -39,8 +39,8 @@ class Settings(BaseModel):
     results: str = Field("/results", min_length=1, description="folder of the results, in the ServerApp's container")
     submission: str = Field("", description="digest of what was submitted, so that a retried job finds its run")
     grant: str = Field("", pattern="^([0-9a-f]{12})?$", description="training under noise: names the granted run")
-    training_epsilon: str = Field("", description="decimal, of the whole run, at training-delta")
-    training_delta: str = Field("", description="decimal")
+    training_epsilon: str = Field("", validate_default=True, description="decimal, of the whole run, at its delta")
+    training_delta: str = Field("", validate_default=True, description="decimal")
     clipping_norm: float = Field(1.0, ge=1e-6, le=1e6, description="L2 norm of a client's update, under noise")
 
     @field_validator("grant")
@@ -101,5 +101,6 @@ def parse(values: Mapping[str, Any]) -> Settings:
             if e["type"] == "extra_forbidden":
                 problems.append(f"{key}: unknown key; allowed: {allowed}")
             else:
-                problems.append(f"{key}: {e['input']!r}: {e['msg'][0].lower()}{e['msg'][1:]}")
+                name = key.replace("_", "-")
+                problems.append(f"{name}: {e['input']!r}: {e['msg'][0].lower()}{e['msg'][1:]}")
         raise InputError("run configuration: " + "; ".join(problems)) from None
