@@ -179,9 +179,9 @@ def supernode(superlink_address: str, client: str, slot: int) -> list[str]:
 
 
 def client_superexec() -> list[str]:
-    """Start the executor of ClientApps beside the SuperNode."""
+    """Start the executor of ClientApps beside the SuperNode: Flower's, but it forks them (docs/federation-time.md)."""
     return [
-        *("flower-superexec", "--insecure"),  # loopback inside the pod only
+        *("federation", "superexec", "--insecure"),  # loopback inside the pod only
         *("--runtime-api-address", f"127.0.0.1:{c.PORT_SUPERNODE_RUNTIME}"),
         *("--superexec-auth-secret-file", f"{c.MOUNT_SUPEREXEC}/secret"),
     ]

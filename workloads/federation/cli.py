@@ -45,6 +45,15 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--timeout", type=float, default=86400.0, metavar="SECONDS", help="for the run")
     run.set_defaults(action=_run)
 
+    executor = commands.add_parser(
+        "superexec",
+        help="flower-superexec, but ClientApps are forked from a warm process; all its arguments",
+        prefix_chars="\0",  # nothing is an option here, --help neither
+        add_help=False,
+    )
+    executor.add_argument("arguments", nargs=argparse.REMAINDER)
+    executor.set_defaults(action=_superexec)
+
     experiments = commands.add_parser("experiments", help="make the figures and pages of the paper's experiments")
     which = experiments.add_subparsers(required=True, metavar="EXPERIMENT")
     data = which.add_parser("data-consumption", help="experiment 3: releases at each epsilon and what they still teach")
@@ -95,6 +104,13 @@ def _run(arguments: argparse.Namespace) -> int:
     text = record.success(summary)
     record.leave(arguments.termination_log, text)
     print(text)  # noqa: T201
+    return 0
+
+
+def _superexec(arguments: argparse.Namespace) -> int:
+    from federation.executor import superexec  # noqa: PLC0415
+
+    superexec(arguments.arguments)
     return 0
 
 

@@ -43,14 +43,18 @@ def test_supernode() -> None:
 @pytest.mark.parametrize(
     ("argv", "address", "insecure"),
     [
-        (commands.server_superexec(8080), "127.0.0.1:8080", False),
-        (commands.client_superexec(), f"127.0.0.1:{c.PORT_SUPERNODE_RUNTIME}", True),
+        (commands.server_superexec(8080)[1:], "127.0.0.1:8080", False),
+        (
+            cli._parser().parse_args(commands.client_superexec()[1:]).arguments,
+            f"127.0.0.1:{c.PORT_SUPERNODE_RUNTIME}",
+            True,
+        ),
     ],
 )
 def test_superexec(argv: list[str], address: str, insecure: bool) -> None:
     from flwr.supercore.cli.flower_superexec import _parse_args
 
-    args = _parse_args().parse_args(argv[1:])
+    args = _parse_args().parse_args(argv)
     assert (args.runtime_api_address, args.insecure) == (address, insecure)
     assert args.superexec_auth_secret_file == f"{c.MOUNT_SUPEREXEC}/secret"
     assert args.runtime_dependency_install is False
