@@ -9,7 +9,8 @@ from __future__ import annotations
 import _codecs
 import pickle
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p3vc.errors import BadInputError
-from p3vc.formats import Batch, Source
+from p3vc.formats import Batch, Piece, Source
 
 _NAME = re.compile(r"^(data_batch_\d+|test_batch)(\.bin)?$")
 _PIXELS = 3 * 32 * 32
 _RECORD = 1 + _PIXELS
-Piece = tuple[NDArray[np.uint8], NDArray[np.int64]]
 
 
 def batches_in(path: Path) -> tuple[Path, ...]:
@@ -57,40 +57,68 @@ class Cifar10(Source):
 
     def __init__(self, files: tuple[Path, ...]) -> None:
         self.files = files
-        self._pieces: Callable[[Path], Iterator[Piece]] = _binary if files[0].suffix == ".bin" else _pickled
-        self.records = sum(self._count(file) for file in files)
+        self._binary = files[0].suffix == ".bin"
+        self._counts = [self._count(file) for file in files]
+        self.records = sum(self._counts)
 
     def _count(self, file: Path) -> int:
-        if self._pieces is _binary:
-            count, rest = divmod(file.stat().st_size, _RECORD)
-            if rest or not count:
-                raise BadInputError(
-                    f"{file}: {file.stat().st_size} bytes is no multiple of {_RECORD}: truncated or not CIFAR-10"
-                )
-            return count
-        return sum(labels.size for _, labels in _pickled(file))
+        if not self._binary:
+            return _pickled(file)[1].size
+        count, rest = divmod(file.stat().st_size, _RECORD)
+        if rest or not count:
+            raise BadInputError(
+                f"{file}: {file.stat().st_size} bytes is no multiple of {_RECORD}: truncated or not CIFAR-10"
+            )
+        return count
 
-    def batches(self, size: int) -> Iterator[Batch]:
-        """Yield the records of all batches in order."""
+    def pieces(self, size: int) -> Iterator[Piece]:
+        """Yield places in the binary version, or the records of the Python version."""
+        if self._binary:
+            return self._places(size)
+        return self._records(size)
+
+    def _places(self, size: int) -> Iterator[Piece]:
+        ends = np.cumsum(self._counts)
+        for first in range(0, self.records, size):
+            last, parts = min(first + size, self.records), []
+            for file, count, end in zip(self.files, self._counts, ends.tolist(), strict=True):
+                low, high = max(first, end - count), min(last, end)
+                if low < high:
+                    parts.append((file, low - (end - count), high - low))
+            yield _Rows(tuple(parts))
+
+    def _records(self, size: int) -> Iterator[Piece]:
         images, labels = np.empty((0, *self.shape), np.uint8), np.empty(0, np.int64)
         for file in self.files:
-            for more_images, more_labels in self._pieces(file):
-                images, labels = np.concatenate([images, more_images]), np.concatenate([labels, more_labels])
-                whole = labels.size - labels.size % size
-                for start in range(0, whole, size):
-                    yield Batch(images[start : start + size], labels[start : start + size])
-                images, labels = images[whole:], labels[whole:]
+            more_images, more_labels = _pickled(file)
+            images, labels = np.concatenate([images, more_images]), np.concatenate([labels, more_labels])
+            whole = labels.size - labels.size % size
+            for start in range(0, whole, size):
+                yield Batch(images[start : start + size], labels[start : start + size])
+            images, labels = images[whole:], labels[whole:]
         if labels.size:
             yield Batch(images, labels)
 
 
-def _binary(file: Path) -> Iterator[Piece]:
+@dataclass(frozen=True)
+class _Rows:
+    """Consecutive records of the binary version: runs of (file, first record, count)."""
+
+    parts: tuple[tuple[Path, int, int], ...]
+
+    def load(self) -> Batch:
+        rows = np.concatenate([_read(*part) for part in self.parts])
+        images = np.ascontiguousarray(rows[:, 1:]).reshape(-1, *Cifar10.shape)
+        return Batch(images, rows[:, 0].astype(np.int64))
+
+
+def _read(file: Path, first: int, count: int) -> NDArray[np.uint8]:
+    rows = np.empty((count, _RECORD), np.uint8)
     with file.open("rb") as stream:
-        while data := stream.read(1024 * _RECORD):
-            if len(data) % _RECORD:
-                raise BadInputError(f"{file}: ends inside a record: truncated")
-            rows = np.frombuffer(data, np.uint8).reshape(-1, _RECORD)
-            yield rows[:, 1:].reshape(-1, 3, 32, 32), rows[:, 0].astype(np.int64)
+        stream.seek(first * _RECORD)
+        if stream.readinto(rows.data) != rows.size:
+            raise BadInputError(f"{file}: ends inside a record: truncated")
+    return rows
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -112,7 +140,7 @@ class _ArraysOnly(pickle.Unpickler):
             raise pickle.UnpicklingError(f"it asks for {module}.{name}, which is not allowed") from None
 
 
-def _pickled(file: Path) -> Iterator[Piece]:
+def _pickled(file: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     try:
         with file.open("rb") as stream:
             held = _ArraysOnly(stream, encoding="bytes").load()
@@ -124,4 +152,4 @@ def _pickled(file: Path) -> Iterator[Piece]:
             f"{file}: is not a CIFAR-10 batch of the Python version ({error}); download it again, or use the binary "
             "version"
         ) from error
-    yield images.reshape(-1, 3, 32, 32), labels.astype(np.int64)
+    return images.reshape(-1, 3, 32, 32), labels.astype(np.int64)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from p3vc.errors import BadInputError
-from p3vc.formats import Batch, Shape, Source
+from p3vc.formats import Batch, Piece, Shape, Source
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".webp", ".tif", ".tiff")
 
@@ -42,19 +43,30 @@ class Folder(Source):
         first = shape or _load(self.files[0]).shape
         self.shape = (first[0], first[1], first[2])
 
-    def batches(self, size: int) -> Iterator[Batch]:
-        """Yield decoded images in order of class and name."""
+    def pieces(self, size: int) -> Iterator[Piece]:
+        """Yield names of images, in order of class and name."""
         for start in range(0, self.records, size):
-            files = self.files[start : start + size]
-            images = np.zeros((len(files), *self.shape), np.uint8)
-            malformed = np.zeros(len(files), np.bool_)
-            for i, file in enumerate(files):
-                image = _load(file)
-                if image.shape == self.shape:
-                    images[i] = image
-                else:
-                    malformed[i] = True
-            yield Batch(images, self._labels[start : start + size], malformed)
+            yield _Named(self.files[start : start + size], self._labels[start : start + size], self.shape)
+
+
+@dataclass(frozen=True)
+class _Named:
+    """Images to decode."""
+
+    files: tuple[Path, ...]
+    labels: NDArray[np.int64]
+    shape: Shape
+
+    def load(self) -> Batch:
+        images = np.zeros((len(self.files), *self.shape), np.uint8)
+        malformed = np.zeros(len(self.files), np.bool_)
+        for i, file in enumerate(self.files):
+            image = _load(file)
+            if image.shape == self.shape:
+                images[i] = image
+            else:
+                malformed[i] = True
+        return Batch(images, self.labels, malformed)
 
 
 def _load(file: Path) -> NDArray[np.uint8]:

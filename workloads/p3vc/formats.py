@@ -1,19 +1,21 @@
 """Raw datasets, streamed: ``.npz``, CIFAR-10, and folders of images.
 
-A source knows its record count and shape from headers alone, then yields batches in order, so that memory does not
-depend on the dataset's size.
+A source knows its record count and shape from headers alone, then names its batches in order, so that memory does not
+depend on the dataset's size. Where the format allows it, a batch is named by its place in a file and read by the
+process that needs it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import struct
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import numpy as np
 from numpy.lib import format as npy
@@ -25,6 +27,17 @@ FORMATS = ("auto", "npz", "cifar10", "folder")
 Shape = tuple[int, int, int]
 
 
+class Piece(Protocol):
+    """What stands for consecutive records until they are needed: small to send, or the records themselves."""
+
+    def load(self) -> Batch:
+        """Return the records.
+
+        Raises:
+            BadInputError: the data is truncated or corrupt.
+        """
+
+
 @dataclass(frozen=True)
 class Batch:
     """Consecutive records. ``malformed`` marks those whose image had another shape (their pixels are zero here)."""
@@ -32,6 +45,10 @@ class Batch:
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     malformed: NDArray[np.bool_] | None = None
+
+    def load(self) -> Batch:
+        """Return itself: a batch of a format that can only be read from the beginning."""
+        return self
 
 
 class Source(ABC):
@@ -43,11 +60,23 @@ class Source(ABC):
     shape: Shape
 
     @abstractmethod
-    def batches(self, size: int) -> Iterator[Batch]:
-        """Yield all records in order, ``size`` a batch and fewer in the last.
+    def pieces(self, size: int) -> Iterator[Piece]:
+        """Yield all records in order, ``size`` a piece and fewer in the last.
 
         Raises:
             BadInputError: the data is truncated or corrupt.
+        """
+
+    def batches(self, size: int) -> Iterator[Batch]:
+        """Yield what ``pieces`` stand for."""
+        for piece in self.pieces(size):
+            yield piece.load()
+
+    def verify(self) -> None:  # noqa: B027 - most formats have none
+        """Compare the checksums that the format has and that loading pieces does not compare.
+
+        Raises:
+            BadInputError: the data is corrupt.
         """
 
     def fingerprint(self) -> str:
@@ -70,43 +99,90 @@ class Npz(Source):
         self.files = (path,)
         try:
             with zipfile.ZipFile(path) as archive:
-                shape, dtype = _npy_header(archive, "images", path)
-                if dtype != np.uint8 or len(shape) != 4:
-                    raise BadInputError(
-                        f"{path}: 'images' is {dtype} of shape {shape}; it must be uint8 of shape NxCxHxW "
-                        "(for grey images C is 1: images[:, None])"
-                    )
-                label_shape, label_dtype = _npy_header(archive, "labels", path)
-                if label_dtype.kind not in "iu" or label_shape != shape[:1]:
-                    raise BadInputError(
-                        f"{path}: 'labels' is {label_dtype} of shape {label_shape}; it must be integers of shape "
-                        f"({shape[0]},), one a record"
-                    )
-        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError) as error:
+                images, labels = (_member(archive, name, path) for name in ("images", "labels"))
+        except _UNREADABLE as error:
             raise _damaged(path, error) from error
+        shape = images.shape
+        if images.dtype != np.uint8 or len(shape) != 4:
+            raise BadInputError(
+                f"{path}: 'images' is {images.dtype} of shape {shape}; it must be uint8 of shape NxCxHxW "
+                "(for grey images C is 1: images[:, None])"
+            )
+        if labels.dtype.kind not in "iu" or labels.shape != shape[:1]:
+            raise BadInputError(
+                f"{path}: 'labels' is {labels.dtype} of shape {labels.shape}; it must be integers of shape "
+                f"({shape[0]},), one a record"
+            )
         if 0 in shape:
             raise BadInputError(f"{path}: 'images' has shape {shape}: there is nothing in it to release")
         self.records, self.shape = shape[0], (shape[1], shape[2], shape[3])
+        self._images = images
 
-    def batches(self, size: int) -> Iterator[Batch]:
-        """Yield the archive's records; its checksums are verified by the time the last one is out."""
-        path = self.files[0]
-        record = int(np.prod(self.shape))
+    def pieces(self, size: int) -> Iterator[Piece]:
+        """Yield places in a stored archive, or the records of a deflated one, whose checksum has then been compared."""
+        path, record = self.files[0], int(np.prod(self.shape))
         try:
-            with zipfile.ZipFile(path) as archive, archive.open("images.npy") as images:
-                with archive.open("labels.npy") as file:
-                    _, dtype = _read_header(file)
-                    labels = np.frombuffer(_exactly(file, self.records * dtype.itemsize), dtype).astype(np.int64)
-                    file.read(1)  # the checksum is compared at the end of the member
-                _read_header(images)
-                for start in range(0, self.records, size):
-                    count = min(size, self.records - start)
-                    pixels = np.frombuffer(_exactly(images, count * record), np.uint8)
-                    if start + count == self.records:
-                        images.read(1)
-                    yield Batch(pixels.reshape(count, *self.shape), labels[start : start + count])
-        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError) as error:
+            with zipfile.ZipFile(path) as archive:
+                labels = _labels(archive)
+                parts = [labels[start : start + size] for start in range(0, self.records, size)]
+                if self._images.start is not None:
+                    for i, part in enumerate(parts):
+                        yield _Stored(path, self._images.start + i * size * record, self.shape, part)
+                    return
+                with archive.open("images.npy") as images:
+                    _read_header(images)
+                    for i, part in enumerate(parts):
+                        pixels = np.frombuffer(_exactly(images, part.size * record), np.uint8)
+                        if i == len(parts) - 1:
+                            images.read(1)  # the checksum is compared at the end of the member
+                        yield Batch(pixels.reshape(part.size, *self.shape), part)
+        except _UNREADABLE as error:
             raise _damaged(path, error) from error
+
+    def verify(self) -> None:
+        """Compare the checksum of stored images, which are then read by place."""
+        if self._images.start is None:
+            return
+        try:
+            with zipfile.ZipFile(self.files[0]) as archive, archive.open("images.npy") as images:
+                while images.read(1 << 20):
+                    pass
+        except _UNREADABLE as error:
+            raise _damaged(self.files[0], error) from error
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Records in a stored member of an archive; the labels are few bytes and come along."""
+
+    path: Path
+    start: int  # byte in the file
+    shape: Shape
+    labels: NDArray[np.int64]
+
+    def load(self) -> Batch:
+        pixels = np.empty((self.labels.size, *self.shape), np.uint8)
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self.start)
+                short = pixels.size - file.readinto(pixels.data)
+        except OSError as error:
+            raise _damaged(self.path, error) from error
+        if short:
+            raise _damaged(self.path, EOFError(f"it ends {short} bytes early"))
+        return Batch(pixels, self.labels)
+
+
+@dataclass(frozen=True)
+class _Member:
+    """An array of an archive: what its header says, and where its elements start in the file unless deflated."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    start: int | None
+
+
+_UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError)
 
 
 def _damaged(path: Path, error: Exception) -> BadInputError:
@@ -129,7 +205,7 @@ def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
     return shape, dtype
 
 
-def _npy_header(archive: zipfile.ZipFile, name: str, path: Path) -> tuple[tuple[int, ...], np.dtype[Any]]:
+def _member(archive: zipfile.ZipFile, name: str, path: Path) -> _Member:
     try:
         info = archive.getinfo(f"{name}.npy")
     except KeyError:
@@ -141,9 +217,30 @@ def _npy_header(archive: zipfile.ZipFile, name: str, path: Path) -> tuple[tuple[
         shape, dtype = _read_header(file)
         if dtype.hasobject:
             raise ValueError(f"'{name}' holds Python objects, which are never loaded")
-        if info.file_size != file.tell() + int(np.prod(shape, dtype=object)) * dtype.itemsize:
-            raise EOFError(f"'{name}' has {info.file_size} bytes, which is not what its shape {shape} needs")
-    return shape, dtype
+        header = file.tell()
+    if info.file_size != header + int(np.prod(shape, dtype=object)) * dtype.itemsize:
+        raise EOFError(f"'{name}' has {info.file_size} bytes, which is not what its shape {shape} needs")
+    stored = info.compress_type == zipfile.ZIP_STORED
+    return _Member(shape, dtype, _start(path, info) + header if stored else None)
+
+
+def _start(path: Path, info: zipfile.ZipInfo) -> int:
+    """Return where a member's bytes start: after its local header, whose two last fields are the lengths that follow.
+
+    PKWARE's APPNOTE.TXT, section 4.3.7.
+    """
+    with path.open("rb") as file:
+        file.seek(info.header_offset + 26)
+        name, extra = struct.unpack("<HH", _exactly(file, 4))
+    return int(info.header_offset + 30 + name + extra)
+
+
+def _labels(archive: zipfile.ZipFile) -> NDArray[np.int64]:
+    with archive.open("labels.npy") as file:
+        (count,), dtype = _read_header(file)
+        labels = np.frombuffer(_exactly(file, count * dtype.itemsize), dtype).astype(np.int64)
+        file.read(1)  # the checksum is compared at the end of the member
+    return labels
 
 
 def open_source(path: Path, kind: str = "auto", shape: Shape | None = None) -> Source:

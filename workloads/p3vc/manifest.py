@@ -23,7 +23,7 @@ def manifest(
     private_labels = request.label_epsilon is not None
     paper = not mechanism.private
     return {
-        "format": 1,
+        "format": 2,  # 1: an array had one hash of all its elements
         "claim": request.claim,
         "parameters": account.claims[request.claim].parameters,
         "statement": _statement(request, mechanism),

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from p3vc import pipeline
 from p3vc.account import Account, Terms
 from p3vc.dataset import DatasetDigest, batch_records, leaf
 from p3vc.errors import BadInputError
-from p3vc.formats import Batch, Shape, Source, open_source
+from p3vc.formats import Piece, Shape, Source, open_source
 from p3vc.invariants import Invariants, Violations, check
 from p3vc.ledger import Ledger
+from p3vc.pipeline import Crew, Progress
 
 MAX_CLASSES = 2**16
 
@@ -54,17 +54,22 @@ def register(
 
 def _survey(source: Source, invariants: Invariants, workers: int | None) -> tuple[bytes, Violations, int]:
     """Return a dataset's content digest, its violations, and how many labels 0..k-1 its valid records use."""
+    source.verify()
     digest, violations, labels = DatasetDigest(source.records, source.shape), Violations(), 1
-
-    def work(_: int, batch: Batch) -> tuple[bytes, Violations, int]:
-        keep, found = check(invariants, batch.images, batch.labels, batch.malformed)
-        return leaf(batch), found, int(batch.labels[keep].max(initial=0)) + 1
-
-    for one, more, most in pipeline.run(source, batch_records(source.shape), work, workers, "digesting"):
-        digest.add(one)
-        violations.add(more)
-        labels = max(labels, most)
+    size = batch_records(source.shape)
+    with Crew(invariants, workers, -(-source.records // size)) as crew:
+        found = crew.run(_survey_piece, source.pieces(size))
+        for one, more, most in Progress("digesting", source.records).over(found, size):
+            digest.add(one)
+            violations.add(more)
+            labels = max(labels, most)
     return digest.result(), violations, labels
+
+
+def _survey_piece(invariants: Invariants, _: int, piece: Piece) -> tuple[bytes, Violations, int]:
+    batch = piece.load()
+    keep, found = check(invariants, batch.images, batch.labels, batch.malformed)
+    return leaf(batch), found, int(batch.labels[keep].max(initial=0)) + 1
 
 
 def recognise(data: Path, kind: str, ledger: Ledger, *, workers: int | None = None) -> tuple[Source, Account]:

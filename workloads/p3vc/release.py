@@ -8,6 +8,7 @@ before the commit, and an output whose records were not those of the charged dat
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p3vc import manifest as manifests
-from p3vc import mechanisms, output, pipeline
+from p3vc import mechanisms, output
 from p3vc.account import Account
 from p3vc.dataset import DatasetDigest, batch_records, leaf
 from p3vc.errors import BadInputError, RefusedError
-from p3vc.formats import Batch, Source
-from p3vc.invariants import Violations, check
+from p3vc.formats import Piece, Source
+from p3vc.invariants import Invariants, Violations, check
 from p3vc.keystream import Keystream
 from p3vc.ledger import Ledger
+from p3vc.partition import Partition
+from p3vc.pipeline import Crew, Progress
 from p3vc.register import recognise
 from p3vc.request import Request
 from p3vc.sampler import randomised_response
@@ -54,7 +57,7 @@ def release(
         account = book.admit(account.dataset, request.claim, request.parameters(account), request.charge(account))
         state = account.claims[request.claim]
         try:
-            manifest, digest = output.verify(out, request.claim)
+            manifest, digest = output.verify(out, request.claim, workers)
             whole = manifest["seed_sha256"] == state.commitment and state.manifest in (None, digest)
         except (BadInputError, KeyError):
             whole = False
@@ -90,6 +93,50 @@ def _compatible(request: Request, source: Source, account: Account) -> None:
         raise BadInputError("--labels private: the dataset has one class only; there is nothing to protect")
 
 
+@dataclass(frozen=True)
+class _Job:
+    """What the workers of one release share."""
+
+    invariants: Invariants
+    mechanism: mechanisms.Mechanism
+    seed: bytes
+    label_epsilon: Fraction | None
+    partition: Partition | None
+    cumulative: NDArray[np.float64] | None
+    target: output.Output
+    in_place: bool  # every record is expected to stay, so a batch's place in the output is that in the source
+    size: int
+
+
+@dataclass(frozen=True)
+class _Released:
+    """What comes of one batch: the rows only where the rows before them must be counted first."""
+
+    digest: bytes
+    violations: Violations
+    count: int
+    rows: tuple[NDArray[np.uint8], NDArray[np.int64]] | None
+
+
+def _release_piece(job: _Job, number: int, piece: Piece) -> _Released:
+    batch = piece.load()
+    digest = leaf(batch)
+    keep, violations = check(job.invariants, batch.images, batch.labels, batch.malformed)
+    if job.partition is not None and job.cumulative is not None:
+        inside = np.where((batch.labels >= 0) & (batch.labels < job.invariants.classes), batch.labels, 0)
+        keep &= job.partition.members(number, inside, job.cumulative)
+    images, labels = (batch.images, batch.labels) if keep.all() else (batch.images[keep], batch.labels[keep])
+    images = job.mechanism.release(images, Keystream(job.seed, "pixels", number))
+    if job.label_epsilon is not None:
+        stream = Keystream(job.seed, "labels", number)
+        labels = randomised_response(stream, labels, job.invariants.classes, job.label_epsilon)
+    if not job.in_place:
+        return _Released(digest, violations, labels.size, (images, labels))
+    job.target.images.write(number * job.size, images)
+    job.target.labels.write(number * job.size, labels)
+    return _Released(digest, violations, labels.size, None)
+
+
 def _write(
     book: Ledger,
     source: Source,
@@ -101,34 +148,31 @@ def _write(
     seed: bytes,
     workers: int | None,
 ) -> tuple[dict[str, Any], str]:
-    invariants, part = account.invariants, request.partition
-    cumulative = part.proportions(invariants.classes) if part else None
-
-    def work(number: int, batch: Batch) -> tuple[bytes, Violations, NDArray[np.uint8], NDArray[np.int64]]:
-        digest = leaf(batch)
-        keep, violations = check(invariants, batch.images, batch.labels, batch.malformed)
-        if part is not None and cumulative is not None:
-            inside = np.where((batch.labels >= 0) & (batch.labels < invariants.classes), batch.labels, 0)
-            keep &= part.members(number, inside, cumulative)
-        images, labels = (batch.images, batch.labels) if keep.all() else (batch.images[keep], batch.labels[keep])
-        images = mechanism.release(images, Keystream(seed, "pixels", number))
-        if request.label_epsilon is not None:
-            stream = Keystream(seed, "labels", number)
-            labels = randomised_response(stream, labels, invariants.classes, Fraction(request.label_epsilon))
-        return digest, violations, images, labels
-
-    digest, violations, count = DatasetDigest(source.records, source.shape), Violations(), 0
+    size, part, invariants = batch_records(source.shape), request.partition, account.invariants
+    digest, violations = DatasetDigest(source.records, source.shape), Violations()
     with output.Output(out, source.shape) as target:
-        for one, more, images, labels in pipeline.run(source, batch_records(source.shape), work, workers, "releasing"):
-            digest.add(one)
-            violations.add(more)
-            target.images.append(images)
-            target.labels.append(labels)
-            count += labels.size
-        if book.identify(digest.result()) != account.dataset:
-            raise BadInputError(
-                "the data is not what its untouched files promised: another dataset was charged. Nothing was released; "
-                "the charge stays because reading had begun. Touch the data's files so that they are recognised anew"
-            )
-        manifest = manifests.manifest(request, mechanism, account, violations, count)
-        return manifest, target.publish(manifest)
+        job = _Job(
+            invariants=invariants,
+            mechanism=mechanism,
+            seed=seed,
+            label_epsilon=None if request.label_epsilon is None else Fraction(request.label_epsilon),
+            partition=part,
+            cumulative=part.proportions(invariants.classes) if part else None,
+            target=target,
+            in_place=part is None and not account.violations["records"],
+            size=size,
+        )
+        with Crew(job, workers, -(-source.records // size)) as crew:
+            released = crew.run(_release_piece, source.pieces(size))
+            for one in Progress("releasing", source.records).over(released, size):
+                digest.add(one.digest)
+                violations.add(one.violations)
+                target.extend(one.count, one.rows)
+            if book.identify(digest.result()) != account.dataset:
+                raise BadInputError(
+                    "the data is not what its untouched files promised: another dataset was charged. Nothing was "
+                    "released; the charge stays because reading had begun. Touch the data's files so that they are "
+                    "recognised anew"
+                )
+            manifest = manifests.manifest(request, mechanism, account, violations, target.labels.count)
+            return manifest, target.publish(manifest, crew)

@@ -54,13 +54,13 @@ def attempt(folder: Path, argv: list[str], at: int | None) -> int:
             countdown = Countdown(at)
             for name in CALLS:
                 countdown.arm(os, name, torn=name in ("write", "pwrite"))
-            real = Npz.batches
+            real = Npz.pieces
 
             def watched(self: Npz, size: int) -> Any:
                 Path("was-read").touch()
                 return real(self, size)
 
-            Npz.batches = watched  # type: ignore[method-assign]
+            Npz.pieces = watched  # type: ignore[method-assign]
         code = 99
         try:
             code = cli.main(argv)

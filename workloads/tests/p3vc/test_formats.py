@@ -23,7 +23,9 @@ def everything(path: Path, kind: str = "auto", size: int = 7) -> tuple[np.ndarra
 
 def refusal(path: Path, kind: str = "auto") -> str:
     with pytest.raises(BadInputError) as caught:
-        for _ in open_source(path, kind).batches(7):
+        source = open_source(path, kind)
+        source.verify()
+        for _ in source.batches(7):
             pass
     return str(caught.value)
 
@@ -102,6 +104,61 @@ def test_grey_images_have_one_channel(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     Image.fromarray(np.full((8, 6), 5, np.uint8)).save(tmp_path / "a" / "1.png")
     assert open_source(tmp_path).shape == (1, 8, 6)
+
+
+@pytest.mark.parametrize("layout", ["stored", "deflated", "cifar", "pickled", "folder"])
+def test_pieces_travel_to_another_process_and_load_there(tmp_path: Path, layout: str) -> None:
+    path = tmp_path / "x"
+    if layout in ("stored", "deflated"):
+        (np.savez if layout == "stored" else np.savez_compressed)(
+            path.with_suffix(".npz"), images=images(30), labels=np.arange(30, dtype=np.int8)
+        )
+        path = path.with_suffix(".npz")
+    elif layout == "cifar":
+        cifar(path)
+    elif layout == "pickled":
+        path.mkdir()
+        held = {b"data": images(30, (3, 32, 32)).reshape(30, -1), b"labels": list(range(30))}
+        (path / "data_batch_1").write_bytes(pickle.dumps(held, protocol=2))
+    else:
+        (path / "a").mkdir(parents=True)
+        for i, image in enumerate(images(30)):
+            Image.fromarray(image.transpose(1, 2, 0)).save(path / "a" / f"{i:02}.png")
+    source = open_source(path)
+    sent = [pickle.dumps(piece) for piece in source.pieces(7)]
+    got = [pickle.loads(piece).load() for piece in reversed(sent)][::-1]  # noqa: S301 - our own
+    assert [batch.labels.size for batch in got] == [7, 7, 7, 7, 2]
+    want_images, want_labels = everything(path)
+    assert (np.concatenate([batch.images for batch in got]) == want_images).all()
+    assert (np.concatenate([batch.labels for batch in got]) == want_labels).all()
+    random_access = layout in ("stored", "cifar", "folder")
+    assert (max(map(len, sent)) < 7 * want_images[0].size) == random_access  # a place, not the pixels
+
+
+@pytest.mark.parametrize("extra", [b"", b"\xfe\xca\x04\x00abcd"])
+def test_stored_elements_are_found_behind_any_local_header(tmp_path: Path, extra: bytes) -> None:
+    """The local header's extra field has a length of its own, which the central directory does not know."""
+    held = io.BytesIO()
+    np.savez(held, images=images(9), labels=np.arange(9))
+    with zipfile.ZipFile(held) as source, zipfile.ZipFile(tmp_path / "x.npz", "w") as target:
+        target.writestr("note.txt", "first in the file")
+        for name in ("labels.npy", "images.npy"):
+            info = zipfile.ZipInfo(name)
+            info.extra = extra
+            target.writestr(info, source.read(name))
+    got_images, got_labels = everything(tmp_path / "x.npz")
+    assert (got_images == images(9)).all()
+    assert (got_labels == np.arange(9)).all()
+
+
+def test_a_file_cut_after_it_was_opened_is_an_error(tmp_path: Path) -> None:
+    source = open_source(save(tmp_path / "x.npz"))
+    pieces = list(source.pieces(7))
+    with source.files[0].open("r+b") as file:
+        file.truncate(5000)
+    assert pieces[0].load().labels.size == 7
+    with pytest.raises(BadInputError, match="bytes early"):
+        pieces[-1].load()
 
 
 def damaged(path: Path, how: str) -> Path:
