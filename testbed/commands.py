@@ -149,9 +149,9 @@ def superlink(port: int) -> list[str]:
 
 
 def server_superexec(port: int) -> list[str]:
-    """Start the executor of ServerApps beside the SuperLink."""
+    """Start the executor of ServerApps beside the SuperLink: Flower's, but it runs no foreign app."""
     return [
-        *("flower-superexec", "--runtime-api-address", f"127.0.0.1:{port}"),
+        *("federation", "superexec", "--runtime-api-address", f"127.0.0.1:{port}"),
         *("--root-certificates", f"{c.MOUNT_CA}/ca.crt"),
         *("--superexec-auth-secret-file", f"{c.MOUNT_SUPEREXEC}/secret"),
     ]
@@ -179,7 +179,7 @@ def supernode(superlink_address: str, client: str, slot: int) -> list[str]:
 
 
 def client_superexec() -> list[str]:
-    """Start the executor of ClientApps beside the SuperNode: Flower's, but it forks them (docs/federation-time.md)."""
+    """Start the executor of ClientApps beside the SuperNode: the same (docs/federation-time.md)."""
     return [
         *("federation", "superexec", "--insecure"),  # loopback inside the pod only
         *("--runtime-api-address", f"127.0.0.1:{c.PORT_SUPERNODE_RUNTIME}"),

@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
 
     executor = commands.add_parser(
         "superexec",
-        help="flower-superexec, but ClientApps are forked from a warm process; all its arguments",
+        help="flower-superexec, but apps are forked from a warm process, and only this image's; all its arguments",
         prefix_chars="\0",  # nothing is an option here, --help neither
         add_help=False,
     )

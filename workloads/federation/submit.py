@@ -155,10 +155,9 @@ def _await(probe: Callable[[], T], done: Callable[[T], bool], wait: float, progr
 
 
 def _find_or_start(control: Control, settings: Settings, keys: Mapping[str, bytes], progress: Progress) -> Run:
-    from flwr.cli.build import build_fab_from_disk  # noqa: PLC0415 - not needed until every client is there
+    from federation.bundle import build  # noqa: PLC0415 - not needed until every client is there
 
-    bundle = build_fab_from_disk(Path(__file__).parent)
-    digest = hashlib.sha256(bundle).hexdigest()
+    bundle, digest = build()
     content = [digest, settings.to_config(), {client: key.hex() for client, key in sorted(keys.items())}]
     settings = settings.model_copy(
         update={"submission": hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()}

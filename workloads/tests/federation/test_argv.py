@@ -43,7 +43,11 @@ def test_supernode() -> None:
 @pytest.mark.parametrize(
     ("argv", "address", "insecure"),
     [
-        (commands.server_superexec(8080)[1:], "127.0.0.1:8080", False),
+        (
+            cli._parser().parse_args(commands.server_superexec(8080)[1:]).arguments,
+            "127.0.0.1:8080",
+            False,
+        ),
         (
             cli._parser().parse_args(commands.client_superexec()[1:]).arguments,
             f"127.0.0.1:{c.PORT_SUPERNODE_RUNTIME}",

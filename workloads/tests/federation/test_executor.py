@@ -6,7 +6,7 @@ import json
 import os
 import random
 import signal
-import stat
+import sys
 import time
 from collections.abc import Iterator
 from multiprocessing import forkserver
@@ -23,8 +23,6 @@ from federation.executor import ForkingExecutor
 
 def describe(spec: ExecutionSpec) -> None:
     """Write what this process is where ``spec`` says, then leave a mark that a later process must not see."""
-    import sys
-
     import torch
 
     found = {
@@ -36,6 +34,7 @@ def describe(spec: ExecutionSpec) -> None:
         "seconds of CPU": time.process_time(),
         "marked": hasattr(torch, "mark"),
         "random": [random.random(), np.random.random()],
+        "output": [str(Path(f"/proc/self/fd/{stream}").readlink()) for stream in (1, 2)],
         "argument": spec.runtime_api_address,
     }
     setattr(torch, "mark", True)  # noqa: B010
@@ -85,7 +84,7 @@ def ends(pid: int) -> bool:
 
 @pytest.fixture
 def executor() -> Iterator[ForkingExecutor]:
-    made = ForkingExecutor(describe)
+    made = ForkingExecutor({TaskType.CLIENT_APP: describe})
     yield made
     made.close()
 
@@ -117,33 +116,35 @@ def test_a_fork_server_that_was_killed_is_started_anew(executor: ForkingExecutor
     assert json.loads(read(tmp_path / "after"))["server"] != server
 
 
-@pytest.mark.filterwarnings("ignore:subprocess .* is still running:ResourceWarning")  # Flower does not wait for it
-@pytest.mark.parametrize(
-    ("changes", "broken"),
-    [({}, True), ({"task_type": TaskType.SERVER_APP}, False), ({"suppress_output": True}, False)],
-    ids=["the fork server cannot be had", "another kind of task", "output is suppressed"],
-)
-def test_what_cannot_be_forked_is_started_as_flower_does(
-    executor: ForkingExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], broken: bool
+def test_other_tasks_are_refused(executor: ForkingExecutor, tmp_path: Path) -> None:
+    refused = executor.launch(spec(tmp_path / "token", task_type=TaskType.AGENT_APP))
+    assert refused.status == "failed"
+    assert "flwr-agentapp" in str(refused.message) and "flwr-clientapp" in str(refused.message)
+
+
+def test_nothing_is_started_without_the_fork_server(
+    executor: ForkingExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("flwr-clientapp", "flwr-serverapp"):
-        program = tmp_path / name
-        program.write_text(f'#!/bin/sh\necho {name} "$@" > {tmp_path}/started\n')
-        program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    if broken:
-        monkeypatch.setattr(forkserver._forkserver, "_forkserver_address", str(tmp_path / "nobody listens here"))
-    executor.launch(spec(tmp_path / "token", **changes))
-    kind = "serverapp" if changes.get("task_type") else "clientapp"
-    assert read(tmp_path / "started").split()[0] == f"flwr-{kind}"
-    assert f"--token {tmp_path}/token" in read(tmp_path / "started")
+    monkeypatch.setattr(forkserver._forkserver, "_forkserver_address", str(tmp_path / "nobody listens here"))
+    refused = executor.launch(spec(tmp_path / "token"))
+    assert refused.status == "failed"
+    assert "the fork server does not answer" in str(refused.message)
+
+
+def test_output_is_suppressed_where_flower_asks_for_it(executor: ForkingExecutor, tmp_path: Path) -> None:
+    found = []
+    for name, quiet in (("aloud", False), ("quiet", True)):
+        executor.launch(spec(tmp_path / name, suppress_output=quiet))
+        found.append(json.loads(read(tmp_path / name))["output"])
+    assert found[1] == [os.devnull, os.devnull]
+    assert os.devnull not in found[0]
 
 
 def test_a_client_app_that_is_killed_is_told_of(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("flwr.supercore.log.__self__.propagate", True)
-    executor = ForkingExecutor(wait_for_ever)
+    executor = ForkingExecutor({TaskType.CLIENT_APP: wait_for_ever})
     executor.launch(spec(tmp_path / "pid"))
     pid = int(read(tmp_path / "pid"))
     executor.reconcile()
@@ -152,11 +153,11 @@ def test_a_client_app_that_is_killed_is_told_of(
     assert ends(pid)
     executor.reconcile()
     assert not executor._running
-    assert f"process {pid} was ended by signal 9" in caplog.text
+    assert f"the process {pid} of an app was ended by signal 9" in caplog.text
 
 
 def test_client_apps_end_with_the_superexec(tmp_path: Path) -> None:
-    executor = ForkingExecutor(wait_for_ever)
+    executor = ForkingExecutor({TaskType.CLIENT_APP: wait_for_ever})
     executor.launch(spec(tmp_path / "pid"))
     pid = int(read(tmp_path / "pid"))
     executor.close()

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
+from flwr.cli.build import build_fab_from_disk
 from testbed import contract as c
 
+from federation import bundle
 from federation.cli import main
+from federation.control import FINISHED, Control
 from federation.experiments.simulation import simulate
 from federation.settings import Settings, parse
 from tests.federation.conftest import Parts
@@ -57,6 +63,20 @@ def test_a_federation(tmp_path: Path, digits: Callable[[int, int], Parts]) -> No
         assert all((weights[name] == array.numpy()).all() for name, array in here.arrays.items())
 
         assert main(["probe", "--address", lab.health]) == 0
+
+        # Whoever reaches the port can submit an app, and it runs nowhere.
+        foreign = shutil.copytree(Path(bundle.__file__).parent, tmp_path / "federation", copy_function=shutil.copy)
+        with (foreign / "server_app.py").open("a") as file:
+            file.write(f"\nPath({str(tmp_path / 'foreign')!r}).touch()\n")
+        content = build_fab_from_disk(foreign)
+        with closing(Control(lab.address, (lab.root / "ca" / "ca.crt").read_bytes())) as control:
+            submitted = control.start(content, hashlib.sha256(content).hexdigest(), {})
+            deadline = time.monotonic() + 60
+            while (current := control.run(submitted)).status != FINISHED:
+                assert time.monotonic() < deadline, lab.logs()
+                time.sleep(0.5)
+        assert "refused app" in current.details
+        assert not (tmp_path / "foreign").exists()
 
         # A client that is no longer declared loses its key; one whose volume is not released stops the run by name.
         (lab.root / "c1" / "private" / c.MANIFEST).unlink()
