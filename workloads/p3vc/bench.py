@@ -1,17 +1,25 @@
-"""Speed of a release against the paper's per-item recipe, on the same images in one run; ratios, not absolutes."""
+"""Speed of a release against the paper's per-item recipe, on the same images in one run; ratios, not absolutes.
+
+Another load on the machine, or its clock, changes from second to second. So the ways are run in turns, each time in
+the other direction, and a ratio is the median of those within a turn.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from p3vc import datasets, mechanisms
 from p3vc.account import Terms
@@ -19,6 +27,7 @@ from p3vc.dataset import batch_records
 from p3vc.formats import open_source
 from p3vc.keystream import Keystream
 from p3vc.mechanisms import paper_recipe
+from p3vc.output import verify
 from p3vc.pipeline import cores
 from p3vc.register import Declared, register
 from p3vc.release import release
@@ -26,8 +35,10 @@ from p3vc.request import Request
 from p3vc.sensitivity import Domain
 
 _SHAPE, _BLOCK, _NEIGHBOURHOOD, _EPSILON = (3, 32, 32), 8, 16, Decimal("0.7")
-_REPEATS = 3
-_OPENDP_IMAGES = 2000
+_TURNS = 7
+_OPENDP_IMAGES = 500
+_COPY_BYTES, _COPIES = 1 << 27, 8
+Way = tuple[int, Callable[[], float]]  # images or bytes, and the seconds that they take
 
 
 def bench(count: int) -> dict[str, Any]:
@@ -36,114 +47,170 @@ def bench(count: int) -> dict[str, Any]:
         folder = Path(name)
         data = folder / "images.npz"
         datasets.synthetic(data, count, _SHAPE)
-        source = open_source(data)
-        size = batch_records(_SHAPE)
-        images = np.concatenate([batch.images for batch in source.batches(size)])
-        ledger = folder / "ledger"
-        register(data, "auto", ledger, Terms(Decimal(1000), "basic", None, "refuse"), Declared())
-        number = 0
-
-        def whole(mechanism: str, workers: int) -> Callable[[], object]:
-            def run() -> object:
-                nonlocal number
-                number += 1
-                request = Request(f"bench-{number}", mechanism, _EPSILON, _BLOCK, _NEIGHBOURHOOD)
-                return release(data, "auto", folder / "out", ledger, request, workers=workers)
-
-            return run
-
-        def arithmetic(mechanism: str) -> Callable[[], object]:
-            built = mechanisms.build(mechanism, _EPSILON, _BLOCK, _NEIGHBOURHOOD, Domain(_SHAPE))
-            target = np.empty_like(images)
-
-            def run() -> object:
-                for number, start in enumerate(range(0, count, size)):
-                    part = images[start : start + size]
-                    target[start : start + size] = built.release(part, Keystream(bytes(32), "bench", number))
-                return target
-
-            return run
-
-        rates = {
-            "paper_loop": count / _seconds(lambda: _paper_loop(images), 1),
-            "opendp_per_vector": _OPENDP_IMAGES / _seconds(lambda: _opendp(images[:_OPENDP_IMAGES]), 1),
-            "laplace_arithmetic": count / _seconds(arithmetic("laplace")),
-            "laplace_1_core": count / _seconds(whole("laplace", 1)),
-            "laplace_2_cores": count / _seconds(whole("laplace", 2)),
-            "exponential_1_core": count / _seconds(whole("exponential", 1)),
+        register(data, "auto", folder / "ledger", Terms(Decimal(1000), "basic", None, "refuse"), Declared())
+        images = _mapped(data, folder / "images.npy")
+        laplace, exponential = (_Releases(data, folder, name) for name in ("laplace", "exponential"))
+        ways: dict[str, Way] = {
+            "paper_loop": (count, lambda: _seconds(lambda: _paper_loop(images))),
+            "opendp_per_vector": (_OPENDP_IMAGES, lambda: _at_once(1, partial(_opendp, images[:_OPENDP_IMAGES]))),
+            "laplace_arithmetic": (count, lambda: _seconds(lambda: _arithmetic(images))),
+            "laplace_1_core": (count, lambda: laplace.seconds(1)),
+            "laplace_2_cores": (count, lambda: laplace.seconds(2)),
+            "exponential_1_core": (count, lambda: exponential.seconds(1)),
+            "verify_1_core": (count, lambda: _seconds(lambda: verify(laplace.out, workers=1))),
+            "verify_2_cores": (count, lambda: _seconds(lambda: verify(laplace.out, workers=2))),
+            "in_memory_1_process": (count, lambda: _at_once(1, lambda: partial(_in_memory, images))),
+            "in_memory_2_processes": (2 * count, lambda: _at_once(2, lambda: partial(_in_memory, images))),
+            "copy_1_process": (_COPIES * _COPY_BYTES, lambda: _at_once(1, _copy)),
+            "copy_2_processes": (2 * _COPIES * _COPY_BYTES, lambda: _at_once(2, _copy)),
         }
-        bandwidth = _bandwidth()
-        hashing = _seconds(lambda: _hash_at_once(1)) * 2 / _seconds(lambda: _hash_at_once(2))
-    moved = 2 * int(np.prod(_SHAPE))  # every pixel is read once and written once
+        turns = [_turn(ways, backwards=bool(number % 2)) for number in range(_TURNS)]
+
+    def ratio(above: str, below: str) -> float:
+        return median(turn[above] / turn[below] for turn in turns)
+
+    def share(way: str, copy: str) -> float:
+        # Every pixel is read once and written once at least, as a copy reads and writes every byte.
+        return round(ratio(way, copy) * int(np.prod(_SHAPE)), 3)
+
+    rates = {way: median(turn[way] for turn in turns) for way in ways}
     return {
         "images": count,
         "cores": cores(),
-        "images_per_second": {key: round(rate) for key, rate in rates.items()},
-        "laplace_over_paper": round(rates["laplace_1_core"] / rates["paper_loop"], 2),
-        "exponential_over_paper": round(rates["exponential_1_core"] / rates["paper_loop"], 2),
-        "laplace_over_opendp": round(rates["laplace_1_core"] / rates["opendp_per_vector"], 1),
-        "two_cores_over_one": round(rates["laplace_2_cores"] / rates["laplace_1_core"], 2),
-        "machine_two_over_one": round(hashing, 2),  # what two threads gain here on work with nothing in common
+        "turns": _TURNS,
+        "images_per_second": {way: round(rate) for way, rate in rates.items() if not way.startswith("copy")},
+        "laplace_over_paper": round(ratio("laplace_1_core", "paper_loop"), 2),
+        "exponential_over_paper": round(ratio("exponential_1_core", "paper_loop"), 2),
+        "laplace_over_opendp": round(ratio("laplace_1_core", "opendp_per_vector"), 1),
+        "two_cores_over_one": round(ratio("laplace_2_cores", "laplace_1_core"), 2),
+        "verify_two_over_one": round(ratio("verify_2_cores", "verify_1_core"), 2),
+        "machine_two_over_one": round(ratio("in_memory_2_processes", "in_memory_1_process"), 2),
         "memory_bandwidth_share": {
-            "copy_gigabytes_per_second": round(bandwidth / 1e9, 2),
-            "arithmetic": round(rates["laplace_arithmetic"] * moved / bandwidth, 3),
-            "release_1_core": round(rates["laplace_1_core"] * moved / bandwidth, 3),
+            "copy_1_process_gigabytes_per_second": round(2 * rates["copy_1_process"] / 1e9, 2),
+            "copy_2_processes_gigabytes_per_second": round(2 * rates["copy_2_processes"] / 1e9, 2),
+            "arithmetic_1_core": share("laplace_arithmetic", "copy_1_process"),
+            "release_1_core": share("laplace_1_core", "copy_1_process"),
+            "release_2_cores": share("laplace_2_cores", "copy_2_processes"),
         },
     }
 
 
 def bench_text(record: dict[str, Any]) -> str:
     """Return the result for a person."""
-    head = f"{record['images']} images of 3x32x32, b = {_BLOCK}, {record['cores']} cores; releases hash and write files"
-    lines = [head, *(f"  {key:20} {rate:>10,} images/s" for key, rate in record["images_per_second"].items())]
+    head = (
+        f"{record['images']} images of 3x32x32, b = {_BLOCK}, {record['cores']} cores, medians of {record['turns']} "
+        "turns; releases hash and write files"
+    )
+    lines = [head, *(f"  {key:22} {rate:>10,} images/s" for key, rate in record["images_per_second"].items())]
     lines += [f"  {key:24} {record[key]}" for key in record if key.count("_over_")]
     share = record["memory_bandwidth_share"]
     lines.append(
-        f"  share of one core's copy bandwidth ({share['copy_gigabytes_per_second']} GB/s): arithmetic "
-        f"{share['arithmetic']:.0%}, whole release {share['release_1_core']:.0%}"
+        f"  share of the bandwidth of a copy ({share['copy_1_process_gigabytes_per_second']} GB/s in one process, "
+        f"{share['copy_2_processes_gigabytes_per_second']} in two): arithmetic {share['arithmetic_1_core']:.0%}, whole "
+        f"release {share['release_1_core']:.0%} on one core, {share['release_2_cores']:.0%} on two"
     )
+    lines.append("  in_memory is a release's arithmetic and hashes without its files: what the machine itself gives")
     return "\n".join(lines)
 
 
-def _seconds(work: Callable[[], object], repeats: int = _REPEATS) -> float:
-    best = float("inf")
-    for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        best = min(best, time.perf_counter() - start)
-    return best
+def _mapped(data: Path, place: Path) -> NDArray[np.uint8]:
+    """Return the images where a fork need not copy their page tables, as a release's process has none."""
+    np.save(place, np.concatenate([batch.images for batch in open_source(data).batches(batch_records(_SHAPE))]))
+    images: NDArray[np.uint8] = np.load(place, mmap_mode="r")
+    return images
 
 
-def _paper_loop(images: np.ndarray[Any, np.dtype[np.uint8]]) -> list[Any]:
+def _turn(ways: dict[str, Way], *, backwards: bool) -> dict[str, float]:
+    names = list(reversed(ways)) if backwards else list(ways)
+    return {name: ways[name][0] / ways[name][1]() for name in names}
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+class _Releases:
+    """Whole releases of one dataset, each a claim of its own into an empty folder."""
+
+    def __init__(self, data: Path, folder: Path, mechanism: str) -> None:
+        self._data, self._folder, self._mechanism = data, folder, mechanism
+        self.out = folder / f"out-{mechanism}"
+
+    def seconds(self, workers: int) -> float:
+        shutil.rmtree(self.out, ignore_errors=True)
+        claim = f"{self._mechanism}-{time.monotonic_ns()}"
+        request = Request(claim, self._mechanism, _EPSILON, _BLOCK, _NEIGHBOURHOOD)
+        ledger = self._folder / "ledger"
+        return _seconds(lambda: release(self._data, "auto", self.out, ledger, request, workers=workers))
+
+
+def _arithmetic(images: NDArray[np.uint8]) -> None:
+    _each_batch(images, lambda _: None)
+
+
+def _in_memory(images: NDArray[np.uint8]) -> None:
+    _each_batch(images, lambda batch: hashlib.sha256(batch.data).digest())
+
+
+def _each_batch(images: NDArray[np.uint8], look: Callable[[NDArray[np.uint8]], object]) -> None:
+    """Release batch by batch in memory, looking at what goes in and at what comes out."""
+    mechanism = mechanisms.build("laplace", _EPSILON, _BLOCK, _NEIGHBOURHOOD, Domain(_SHAPE))
+    size = batch_records(_SHAPE)
+    for number, start in enumerate(range(0, len(images), size)):
+        batch = images[start : start + size]
+        look(batch)
+        look(mechanism.release(batch, Keystream(bytes(32), "bench", number)))
+
+
+def _paper_loop(images: NDArray[np.uint8]) -> list[Any]:
     random = np.random.Generator(np.random.PCG64(0))
     return [paper_recipe(image / 255, float(1 / _EPSILON), random).astype(np.float32) for image in images]
 
 
-def _opendp(images: np.ndarray[Any, np.dtype[np.uint8]]) -> list[Any]:
+def _opendp(images: NDArray[np.uint8]) -> Callable[[], object]:
     """Release each image's block sums by one call of OpenDP, as its documentation shows."""
-    import opendp.prelude as dp  # noqa: PLC0415 - two seconds of imports
+    import opendp.prelude as dp  # noqa: PLC0415 - two seconds, and much memory for a release to fork
 
     dp.enable_features("contrib")
     built = mechanisms.build("laplace", _EPSILON, _BLOCK, _NEIGHBOURHOOD, Domain(_SHAPE))
     space = dp.vector_domain(dp.atom_domain(T="i64")), dp.l1_distance(T="i64")
     measurement = dp.m.make_laplace(*space, scale=float(built.scale))
-    blocks = images.reshape(-1, 3, 4, _BLOCK, 4, _BLOCK).sum(axis=(3, 5), dtype=np.int64)
-    return [measurement(sums.ravel().tolist()) for sums in blocks]
+
+    def work() -> list[Any]:
+        blocks = images.reshape(-1, 3, 4, _BLOCK, 4, _BLOCK).sum(axis=(3, 5), dtype=np.int64)
+        return [measurement(sums.ravel().tolist()) for sums in blocks]
+
+    return work
 
 
-def _hash_at_once(threads: int) -> None:
-    block = bytes(1 << 20)
+def _copy() -> Callable[[], None]:
+    source, target = np.ones(_COPY_BYTES, np.uint8), np.ones(_COPY_BYTES, np.uint8)
 
-    def work(_: int) -> None:
-        for _ in range(400):
-            hashlib.sha256(block).digest()
+    def work() -> None:
+        for _ in range(_COPIES):
+            np.copyto(target, source)
 
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(work, range(threads)))
+    return work
 
 
-def _bandwidth() -> float:
-    """Return the bytes a second that one core moves when it copies, counting those read and those written."""
-    source = np.ones(1 << 28, np.uint8)
-    target = np.empty_like(source)
-    return 2 * source.size / _seconds(lambda: np.copyto(target, source))
+def _at_once(processes: int, prepare: Callable[[], Callable[[], object]]) -> float:
+    """Return the seconds from the first start to the last end of the same work in processes of their own."""
+    context = multiprocessing.get_context("fork")
+    ready, times = context.Barrier(processes), context.SimpleQueue()
+
+    def run() -> None:
+        work = prepare()
+        ready.wait()
+        start = time.monotonic()
+        work()
+        times.put((start, time.monotonic()))
+
+    started = [context.Process(target=run) for _ in range(processes)]
+    for process in started:
+        process.start()
+    spans = [times.get() for _ in started]
+    for process in started:
+        process.join()
+    return float(max(end for _, end in spans) - min(start for start, _ in spans))

@@ -29,6 +29,7 @@ S = TypeVar("S")
 A = TypeVar("A")
 T = TypeVar("T")
 _CHUNK = 4  # tasks sent at once: sending costs as much as a twentieth of a batch
+_WORTH_A_PROCESS = 8  # tasks
 _QUIET_SECONDS = 2.0
 
 
@@ -49,13 +50,13 @@ class Crew(Generic[S]):
         shared: what every call is given first. Workers have it as it was at the first call, and what one of them
             changes in it is seen by no other.
         workers: how many; all cores given to this process when None. One works in this process, without a fork.
-        tasks: how many there will be, when known: more workers would be idle.
+        tasks: how many there will be, when known: for a few more a process would start later than they are done.
     """
 
     def __init__(self, shared: S, workers: int | None = None, tasks: int | None = None) -> None:
         workers = workers or cores()
         if tasks is not None:
-            workers = max(1, min(workers, -(-tasks // _CHUNK)))
+            workers = max(1, min(workers, tasks // _WORTH_A_PROCESS))
         self._shared, self._window = shared, 2 * workers
         self._pool: ProcessPoolExecutor | None = None
         if workers > 1:

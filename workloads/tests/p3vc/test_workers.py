@@ -136,8 +136,8 @@ def test_results_come_in_order_from_as_many_processes_as_there_are_workers() -> 
             assert 1 <= len({pid for _, pid in results} - {os.getpid()}) <= 3
     with Crew(-1, 1) as crew:
         assert {pid for _, pid in crew.run(_odd, range(10))} == {os.getpid()}
-    with Crew(-1, 8, tasks=4) as crew:
-        assert {pid for _, pid in crew.run(_odd, range(4))} == {os.getpid()}
+    with Crew(-1, 2, tasks=15) as crew:
+        assert {pid for _, pid in crew.run(_odd, range(15))} == {os.getpid()}
 
 
 def test_tasks_are_asked_for_as_they_are_needed() -> None:
