@@ -12,7 +12,7 @@ from typing import Any
 from lab.errors import LabError
 from lab.paths import Paths
 from lab.progress import step
-from testbed import contract, ledger, placement
+from testbed import contract, ledger, naming, placement
 from testbed.spec import Client, Testbed
 
 BUNDLED = ("digits",)  # data sets that need no download: scikit-learn brings them along
@@ -26,13 +26,12 @@ def prepare(paths: Paths, spec: Testbed) -> None:
     Raises:
         LabError: when a client's data is missing and the lab cannot make it.
     """
-    server = paths.on_disk(spec.server.node, f"{spec.storage.root}/{spec.name}/server")
     for purpose in ("state", "results"):
-        _folder(server / purpose)
+        _folder(_server_folder(paths, spec) / purpose)
     missing: dict[str, list[Path]] = {}
     for client in placement.clients(spec):
-        raw, private = _client_folders(paths, spec, client)
-        _folder(private)
+        raw = _client_folder(paths, spec, client) / "raw"
+        _folder(private(paths, spec, client))
         _folder(raw / contract.SUBPATH_LEDGER)
         data = _folder(raw / contract.SUBPATH_DATA)
         if not any(data.iterdir()):
@@ -45,9 +44,22 @@ def prepare(paths: Paths, spec: Testbed) -> None:
             _bundled(dataset, folders)
 
 
-def _client_folders(paths: Paths, spec: Testbed, client: Client) -> tuple[Path, Path]:
-    home = paths.on_disk(client.node, f"{spec.storage.root}/{spec.name}/{client.id}")
-    return home / "raw", home / "private"
+def results(paths: Paths, spec: Testbed) -> Path:
+    """Where the server's runs leave their results."""
+    return _server_folder(paths, spec) / "results"
+
+
+def private(paths: Paths, spec: Testbed, client: Client) -> Path:
+    """Where a client's release is."""
+    return _client_folder(paths, spec, client) / "private"
+
+
+def _server_folder(paths: Paths, spec: Testbed) -> Path:
+    return paths.on_disk(spec.server.node, f"{spec.storage.root}/{spec.name}/{naming.SERVER}")
+
+
+def _client_folder(paths: Paths, spec: Testbed, client: Client) -> Path:
+    return paths.on_disk(client.node, f"{spec.storage.root}/{spec.name}/{client.id}")
 
 
 def _folder(path: Path) -> Path:
@@ -89,7 +101,7 @@ def spent(paths: Paths, spec: Testbed) -> dict[str, Any]:
     found: list[ledger.Ledger] = []
     try:
         for client in placement.clients(spec):
-            folder = _client_folders(paths, spec, client)[0] / contract.SUBPATH_LEDGER
+            folder = _client_folder(paths, spec, client) / "raw" / contract.SUBPATH_LEDGER
             found += ledger.read(client.dataset or spec.dataset.name, folder)
         return ledger.spent(found)
     except ledger.LedgerError as error:

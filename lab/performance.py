@@ -10,11 +10,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from lab import disks
 from lab.api import Api
 from lab.errors import LabError
 from lab.paths import REPOSITORY, Paths
 from testbed import contract as c
-from testbed import naming
 from testbed.spec import Testbed
 
 FEDERATION = REPOSITORY / "workloads" / ".venv" / "bin" / "federation"
@@ -59,7 +59,7 @@ def page(paths: Paths, spec: Testbed, out: Path) -> None:
         raise LabError(f"no lab in {paths.root}: start it with `lab up`")
     api, chosen = Api(paths), f"labelSelector={c.LABEL_TESTBED}={spec.name}"
     found = steps(api.get(f"/api/v1/namespaces?{chosen}")["items"], api.get(f"/apis/batch/v1/jobs?{chosen}")["items"])
-    results = paths.on_disk(spec.server.node, f"{spec.storage.root}/{spec.name}/{naming.SERVER}/results")
+    results = disks.results(paths, spec)
     with tempfile.TemporaryDirectory(prefix="kubeflower-") as scratch:
         deploy = Path(scratch) / "deploy.json"
         deploy.write_text(json.dumps(found))

@@ -23,25 +23,30 @@ from testbed.errors import SpecError
 from testbed.spec import Testbed
 
 
-def load(stack: str) -> Testbed:
-    """The testbed that a stack's file declares.
+def load(stack: str, folder: Path = REPOSITORY) -> Testbed:
+    """The testbed that a stack's file, in ``folder``, declares.
 
     Raises:
         LabError: with one line for everything that cannot be built.
     """
     try:
-        return stackfile.read(stack, REPOSITORY)
+        return stackfile.read(stack, folder)
     except SpecError as error:
         raise LabError(f"the configuration of stack {stack} cannot be built:\n{error}") from None
 
 
-def up(paths: Paths, stack: str) -> None:
+def up(paths: Paths, stack: str, folder: Path = REPOSITORY) -> None:
     """Start the lab, prepare its nodes' disks, and bring the stack up under the policy pack.
+
+    Args:
+        paths: the lab's folder.
+        stack: its name.
+        folder: where its file is, beside the project's.
 
     Raises:
         LabError: for a configuration that cannot be built (then nothing is started), a refusal or a failure.
     """
-    spec = load(stack)
+    spec = load(stack, folder)
     tools()
     nodes = json.dumps([node.model_dump(mode="json") for node in spec.nodes], indent=1).encode()
     if lifecycle.start(paths, nodes):
@@ -49,9 +54,9 @@ def up(paths: Paths, stack: str) -> None:
     else:
         say("the lab runs already")
     disks.prepare(paths, spec)
-    engine = Engine(stack, environment(paths), spent=disks.spent(paths, spec))
+    engine = Engine(stack, environment(paths), folder / f"Pulumi.{stack}.yaml", spent=disks.spent(paths, spec))
     engine.unlock(paths.backend)
-    if not engine.init():
+    if not engine.init(cwd=folder):
         say(f"comparing stack {stack} with what is running")
         seen = engine.preview()
         _refuse(seen)
