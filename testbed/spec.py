@@ -156,7 +156,7 @@ class Dataset(Section):
     format: Literal["auto", "cifar10", "npz", "folder"] = "auto"
     download: Literal[False] = False
     partition: Literal["iid", "dirichlet", "none"] = "dirichlet"
-    alpha: float = Field(0.5, gt=0, allow_inf_nan=False, description="Dirichlet concentration of the label skew")
+    alpha: float = Field(0.5, ge=1e-3, le=1e6, description="Dirichlet concentration of the label skew")
     seed: int = Field(7, ge=0, lt=2**63)
 
 
@@ -187,7 +187,7 @@ class TrainingDp(Section):
 
     epsilon: Epsilon
     delta: Delta
-    clipping_norm: float = Field(1.0, gt=0, allow_inf_nan=False, description="L2 norm a client's update is cut to")
+    clipping_norm: float = Field(1.0, ge=1e-6, le=1e6, description="L2 norm a client's update is cut to")
     number: int = Field(1, ge=1, description="raise to spend again on another run of the same configuration")
 
 
@@ -196,7 +196,7 @@ class Federation(Section):
 
     model: Literal["cnn"] = "cnn"
     strategy: Literal["fedavg", "fedprox", "fedadam"] = "fedavg"
-    rounds: int = Field(10, ge=1)
+    rounds: int = Field(10, ge=1, le=1_000_000)
     local_epochs: int = Field(20, ge=1)
     batch_size: int = Field(32, ge=1)
     learning_rate: float = Field(0.01, gt=0, allow_inf_nan=False)
