@@ -8,7 +8,7 @@ import signal
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,17 +18,17 @@ import yaml
 
 from lab import disks, lifecycle
 from lab.errors import LabError
+from lab.loopback import Loopback
 from lab.paths import REPOSITORY, Paths
-from lab.plain import Plain
 from lab.progress import say, step
 from lab.up import load, up
 from testbed import contract as c
 from testbed import placement
 
 STACK = "bench"
-ROUNDS = 8  # a SuperNode asks for messages every 3 s, so that one round alone says little
+ROUNDS = 6  # a SuperNode asks for messages every 3 s, so that one round alone says little
 PASSES = 2  # of each, in an order in which a machine that becomes slower is no one's disadvantage
-LAB, PLAIN = "lab", "plain Flower"
+LAB, PLAIN, OURS = "the lab", "plain Flower", "with our SuperNode and SuperExec"
 
 
 @dataclass(frozen=True)
@@ -46,25 +46,27 @@ class Run:
 
 def order(passes: int) -> list[str]:
     """Return which to run when: each as often as the other, and as early."""
-    pair = [LAB, PLAIN]
-    return [kind for number in range(passes) for kind in (pair if number % 2 == 0 else pair[::-1])]
+    every = [LAB, PLAIN, OURS]
+    return [kind for number in range(passes) for kind in (every if number % 2 == 0 else every[::-1])]
 
 
 def table(runs: Mapping[str, list[Run]]) -> str:
-    """Return the seconds a round and in all, and the lab's as a ratio of plain Flower's."""
-    lines: list[str] = []
-    means: dict[str, tuple[float, float]] = {}
-    for kind in (PLAIN, LAB):
-        rounds = [seconds for run in runs[kind] for seconds in run.rounds]
-        means[kind] = statistics.fmean(rounds), statistics.fmean(run.whole for run in runs[kind])
-        spread = statistics.stdev(rounds)
-        each = ", ".join(f"{run.whole:.1f}" for run in runs[kind])
+    """Return the seconds a round and in all, and both as ratios of plain Flower's."""
+    plain_round, plain_whole = _means(runs[PLAIN])
+    lines = []
+    for kind in (PLAIN, OURS, LAB):
+        a_round, whole = _means(runs[kind])
+        spread = statistics.stdev(seconds for run in runs[kind] for seconds in run.rounds)
         lines.append(
-            f"{kind:<14} {means[kind][0]:6.2f} s a round (standard deviation {spread:.2f} s, {len(rounds)} rounds), "
-            f"{means[kind][1]:6.1f} s in all ({each})"
+            f"{kind:<34}{a_round:6.2f} s a round (standard deviation {spread:.2f} s), {whole:6.1f} s in all "
+            f"({', '.join(f'{run.whole:.1f}' for run in runs[kind])}): "
+            f"{a_round / plain_round:.2f} and {whole / plain_whole:.2f} of plain Flower's"
         )
-    a_round, in_all = (lab / plain for lab, plain in zip(means[LAB], means[PLAIN], strict=True))
-    return "\n".join([*lines, f"{'ratio':<14} {a_round:6.2f} a round, {in_all:.2f} in all"])
+    return "\n".join(lines)
+
+
+def _means(runs: Sequence[Run]) -> tuple[float, float]:
+    return statistics.fmean(s for run in runs for s in run.rounds), statistics.fmean(run.whole for run in runs)
 
 
 @contextmanager
@@ -89,10 +91,10 @@ def _stack(folder: Path) -> None:
 
 
 def _measure(paths: Paths, stack: Path) -> dict[str, list[Run]]:
-    """Run both, in turn, on the releases that the lab makes when it is up for the first time."""
+    """Run each in turn on the releases that the lab makes when it is up for the first time."""
     spec = load(STACK, stack)
     releases = {client.id: disks.private(paths, spec, client) for client in placement.clients(spec)}
-    runs: dict[str, list[Run]] = {LAB: [], PLAIN: []}
+    runs: dict[str, list[Run]] = {LAB: [], PLAIN: [], OURS: []}
     seen: set[Path] = set()
     settings: dict[str, Any] = {}
     for number, kind in enumerate(order(PASSES)):
@@ -104,16 +106,16 @@ def _measure(paths: Paths, stack: Path) -> dict[str, list[Run]]:
             settings = summary["settings"]
             lifecycle.stop(paths)  # an idle lab would slow plain Flower down
         else:
-            folder = stack / f"plain-{number}"
-            with step("plain Flower"), Plain(folder, releases, spec.clients.resources.cpu) as plain:
-                summary = plain.run(settings)
+            folder, cpu = stack / f"loopback-{number}", spec.clients.resources.cpu
+            with step(kind), Loopback(folder, releases, cpu, ours=kind == OURS) as flower:
+                summary = flower.run(settings)
         runs[kind].append(Run.of(summary))
         say(f"{kind}: {runs[kind][-1].whole:.1f} s")
     return runs
 
 
 def main() -> int:
-    """Print both times and their ratio; progress goes to stderr."""
+    """Print the times and their ratios; progress goes to stderr."""
     try:
         with redirect_stdout(sys.stderr), _folder() as paths:
             stack = paths.root / "stack"

@@ -1,4 +1,4 @@
-"""Plain Flower on the loopback, what a lab's federation is compared with: no TLS, no keys, no pods, no network."""
+"""Flower on the loopback, what a lab's federation is compared with: no TLS, no keys, no pods, no network."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ from testbed import commands
 from testbed import contract as c
 
 WORKLOADS = REPOSITORY / "workloads"
-CONNECTION = "plain"
+CONNECTION = "loopback"
 PATIENCE = 120.0  # seconds for the SuperNodes to be heard from
 # Whatever ends the first process ends the second, and with it every process that it started.
 ENDED_TOGETHER = ("setpriv", "--pdeathsig", "KILL", "--", "unshare", "--pid", "--fork", "--kill-child", "--")
 
 
-class Plain:
-    """A SuperLink and its SuperNodes as Flower's guide starts them; a context manager.
+class Loopback:
+    """A SuperLink and its SuperNodes, started as Flower's guide does; a context manager.
 
     Args:
         folder: for their files; made here.
         releases: the private volume of each client.
         cpu: millicores, which decide the threads of a training as in a pod.
+        ours: with the pods' SuperNode and SuperExec in the place of Flower's.
     """
 
-    def __init__(self, folder: Path, releases: Mapping[str, Path], cpu: int) -> None:
+    def __init__(self, folder: Path, releases: Mapping[str, Path], cpu: int, *, ours: bool) -> None:
         self._folder, self._releases = folder, releases
         self._superlink, *self._runtimes = _free_ports(1 + len(releases))
         for name in ("home", "results"):
@@ -44,17 +45,26 @@ class Plain:
         connection = f'[superlink.{CONNECTION}]\naddress = "127.0.0.1:{self._superlink}"\ninsecure = true\n'
         (folder / "home" / ".flwr").mkdir()
         (folder / "home" / ".flwr" / "config.toml").write_text(connection)
+        self._supernode, self._path = ["flower-supernode"], self._environment["PATH"]
+        if ours:
+            self._supernode, self._path = ["federation", "supernode"], f"{folder / 'bin'}:{self._path}"
+            program = folder / "bin" / "flower-superexec"  # what a SuperNode starts
+            program.parent.mkdir()
+            program.write_text('#!/bin/sh\nexec federation superexec "$@"\n')
+            program.chmod(0o755)
         self._started = ExitStack()
 
-    def __enter__(self) -> Plain:
+    def __enter__(self) -> Loopback:
         with ExitStack() as stack:
             port = str(self._superlink)
             options = ["--insecure", "--disable-runtime-dependency-installation"]
-            self._start(stack, "superlink", ["flower-superlink", *options, "--host", "127.0.0.1", "--port", port])
+            argv = ["flower-superlink", *options, "--host", "127.0.0.1", "--port", port]
+            self._start(stack, "superlink", argv, self._environment["PATH"])
             for slot, (client, release) in enumerate(self._releases.items(), 1):
                 told = f'client="{client}" slot={slot} data="{release}"'
-                argv = ["flower-supernode", "--insecure", "--superlink", f"127.0.0.1:{port}", "--node-config", told]
-                self._start(stack, client, [*argv, "--host", "127.0.0.1", "--port", str(self._runtimes[slot - 1])])
+                argv = [*self._supernode, "--insecure", "--superlink", f"127.0.0.1:{port}", "--node-config", told]
+                argv += ["--host", "127.0.0.1", "--port", str(self._runtimes[slot - 1])]
+                self._start(stack, client, argv, self._path)
             self._await()
             self._started = stack.pop_all()
         return self
@@ -74,7 +84,7 @@ class Plain:
         said = self._flwr("run", app, CONNECTION, "--stream", "--run-config", " ".join(words))
         made = set(self._summaries()) - before
         if len(made) != 1:
-            raise LabError(f"plain Flower's run left no results:\n{said}\n{self._logs()}")
+            raise LabError(f"the run on the loopback left no results:\n{said}\n{self._logs()}")
         return dict(json.loads(made.pop().read_text()))
 
     @property
@@ -84,11 +94,11 @@ class Plain:
     def _summaries(self) -> list[Path]:
         return list(self._results.glob(f"*/{c.SUMMARY}"))
 
-    def _start(self, stack: ExitStack, name: str, argv: Sequence[str]) -> None:
+    def _start(self, stack: ExitStack, name: str, argv: Sequence[str], path: str) -> None:
         with (self._folder / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(
                 [*ENDED_TOGETHER, *argv],
-                env=self._environment,
+                env={**self._environment, "PATH": path},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -105,7 +115,7 @@ class Plain:
             if online == len(self._releases):
                 return
             time.sleep(1)
-        raise LabError(f"plain Flower: {online} SuperNodes of {len(self._releases)} are online\n{self._logs()}")
+        raise LabError(f"on the loopback {online} SuperNodes of {len(self._releases)} are online\n{self._logs()}")
 
     def _flwr(self, *arguments: str) -> str:
         done = subprocess.run(
