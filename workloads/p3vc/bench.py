@@ -19,6 +19,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from p3vc import datasets, mechanisms
@@ -48,19 +49,20 @@ def bench(count: int) -> dict[str, Any]:
         data = folder / "images.npz"
         datasets.synthetic(data, count, _SHAPE)
         register(data, "auto", folder / "ledger", Terms(Decimal(1000), "basic", None, "refuse"), Declared())
-        images = _mapped(data, folder / "images.npy")
+        images = _mapped(data, folder / "images.npy", count)
         laplace, exponential = (_Releases(data, folder, name) for name in ("laplace", "exponential"))
+        hashing = partial(_each_batch, images, _hash)
         ways: dict[str, Way] = {
-            "paper_loop": (count, lambda: _seconds(lambda: _paper_loop(images))),
+            "paper_loop": (count, lambda: _at_once(1, lambda: partial(_paper_loop, images))),
             "opendp_per_vector": (_OPENDP_IMAGES, lambda: _at_once(1, partial(_opendp, images[:_OPENDP_IMAGES]))),
-            "laplace_arithmetic": (count, lambda: _seconds(lambda: _arithmetic(images))),
+            "laplace_arithmetic": (count, lambda: _at_once(1, lambda: partial(_each_batch, images, _ignore))),
             "laplace_1_core": (count, lambda: laplace.seconds(1)),
             "laplace_2_cores": (count, lambda: laplace.seconds(2)),
             "exponential_1_core": (count, lambda: exponential.seconds(1)),
             "verify_1_core": (count, lambda: _seconds(lambda: verify(laplace.out, workers=1))),
             "verify_2_cores": (count, lambda: _seconds(lambda: verify(laplace.out, workers=2))),
-            "in_memory_1_process": (count, lambda: _at_once(1, lambda: partial(_in_memory, images))),
-            "in_memory_2_processes": (2 * count, lambda: _at_once(2, lambda: partial(_in_memory, images))),
+            "in_memory_1_process": (count, lambda: _at_once(1, lambda: hashing)),
+            "in_memory_2_processes": (2 * count, lambda: _at_once(2, lambda: hashing)),
             "copy_1_process": (_COPIES * _COPY_BYTES, lambda: _at_once(1, _copy)),
             "copy_2_processes": (2 * _COPIES * _COPY_BYTES, lambda: _at_once(2, _copy)),
         }
@@ -113,11 +115,14 @@ def bench_text(record: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _mapped(data: Path, place: Path) -> NDArray[np.uint8]:
-    """Return the images where a fork need not copy their page tables, as a release's process has none."""
-    np.save(place, np.concatenate([batch.images for batch in open_source(data).batches(batch_records(_SHAPE))]))
-    images: NDArray[np.uint8] = np.load(place, mmap_mode="r")
-    return images
+def _mapped(data: Path, place: Path, count: int) -> NDArray[np.uint8]:
+    """Return the images where they are no part of this process, which is to be as small as that of a release."""
+    images = npy.open_memmap(place, "w+", np.uint8, (count, *_SHAPE))
+    size = batch_records(_SHAPE)
+    for number, batch in enumerate(open_source(data).batches(size)):
+        images[number * size : (number + 1) * size] = batch.images
+    mapped: NDArray[np.uint8] = images
+    return mapped
 
 
 def _turn(ways: dict[str, Way], *, backwards: bool) -> dict[str, float]:
@@ -146,14 +151,6 @@ class _Releases:
         return _seconds(lambda: release(self._data, "auto", self.out, ledger, request, workers=workers))
 
 
-def _arithmetic(images: NDArray[np.uint8]) -> None:
-    _each_batch(images, lambda _: None)
-
-
-def _in_memory(images: NDArray[np.uint8]) -> None:
-    _each_batch(images, lambda batch: hashlib.sha256(batch.data).digest())
-
-
 def _each_batch(images: NDArray[np.uint8], look: Callable[[NDArray[np.uint8]], object]) -> None:
     """Release batch by batch in memory, looking at what goes in and at what comes out."""
     mechanism = mechanisms.build("laplace", _EPSILON, _BLOCK, _NEIGHBOURHOOD, Domain(_SHAPE))
@@ -162,6 +159,14 @@ def _each_batch(images: NDArray[np.uint8], look: Callable[[NDArray[np.uint8]], o
         batch = images[start : start + size]
         look(batch)
         look(mechanism.release(batch, Keystream(bytes(32), "bench", number)))
+
+
+def _ignore(_: NDArray[np.uint8]) -> None:
+    pass
+
+
+def _hash(batch: NDArray[np.uint8]) -> bytes:
+    return hashlib.sha256(batch.data).digest()
 
 
 def _paper_loop(images: NDArray[np.uint8]) -> list[Any]:

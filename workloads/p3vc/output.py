@@ -16,8 +16,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Self
 
@@ -31,7 +30,6 @@ from p3vc.pipeline import Crew
 
 MANIFEST = "manifest.json"
 BLOCK_BYTES = 1 << 20
-_SYNC_BYTES = 1 << 25
 _HEADER = 128
 _MODE = 0o640
 
@@ -97,31 +95,21 @@ class Output:
         self.folder = folder
         self.images = ArrayWriter(folder / "images.npy", shape, "|u1")
         self.labels = ArrayWriter(folder / "labels.npy", (), "<i8")
-        self._disk = ThreadPoolExecutor(1)
-        self._durable: list[Future[None]] = []
-        self._stride = max(1, _SYNC_BYTES // int(np.prod(shape, dtype=object)))  # records
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._disk.shutdown(cancel_futures=True)
         self.images.discard()
         self.labels.discard()
 
     def extend(self, count: int, rows: tuple[NDArray[np.uint8], NDArray[np.int64]] | None) -> None:
-        """Add ``count`` records: these rows, or those that a worker wrote at this place.
-
-        Now and then the disk is told to begin, so that little is left for the end, however long the release.
-        """
-        before = self.images.count
+        """Add ``count`` records: these rows, or those that a worker wrote at this place."""
         for array, some in zip((self.images, self.labels), rows or (None, None), strict=True):
             if some is not None:
                 array.append(some)
             else:
                 array.count += count
-        if self.images.count // self._stride > before // self._stride:
-            self._durable.append(self._disk.submit(self.images.sync))
 
     def publish(self, manifest: dict[str, Any], crew: Crew[Any] | None = None) -> str:
         """Make the arrays and then the manifest visible; return the manifest's digest.
@@ -131,11 +119,12 @@ class Output:
         """
         arrays = {"images": self.images, "labels": self.labels}
         described = {name: array.header() for name, array in arrays.items()}
-        self._durable += [self._disk.submit(array.sync) for array in arrays.values()]
-        for name, array in arrays.items():
-            described[name] |= digest(array.beside, crew or Crew(None, 1))
-        for one in self._durable:
-            one.result()
+        with ThreadPoolExecutor(1) as disk:
+            durable = [disk.submit(array.sync) for array in arrays.values()]
+            for name, array in arrays.items():
+                described[name] |= digest(array.beside, crew or Crew(None, 1))
+            for one in durable:
+                one.result()
         with contextlib.suppress(FileNotFoundError):
             (self.folder / MANIFEST).unlink()
             sync_folder(self.folder)
@@ -153,14 +142,10 @@ def digest(path: Path, crew: Crew[Any]) -> dict[str, Any]:
     Raises:
         OSError: the file cannot be read.
     """
-    state = hashlib.sha256()
-    for block in crew.run(_digest_block, _blocks(path)):
+    state, starts = hashlib.sha256(), range(_HEADER, path.stat().st_size, BLOCK_BYTES)
+    for block in crew.run(_digest_block, ((path, start) for start in starts), len(starts)):
         state.update(block)
     return {"block_bytes": BLOCK_BYTES, "sha256_of_blocks": state.hexdigest()}
-
-
-def _blocks(path: Path) -> Iterator[tuple[Path, int]]:
-    return ((path, start) for start in range(_HEADER, path.stat().st_size, BLOCK_BYTES))
 
 
 def _digest_block(_: object, __: int, block: tuple[Path, int]) -> bytes:

@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from itertools import count, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
@@ -28,7 +28,8 @@ from p3vc.errors import P3VCError
 S = TypeVar("S")
 A = TypeVar("A")
 T = TypeVar("T")
-_CHUNK = 4  # tasks sent at once: sending costs as much as a twentieth of a batch
+_AHEAD = 2  # shares that wait for a worker
+_UNDER_WAY = 64  # tasks at most, or a share a worker: where a task is a whole batch, it is a megabyte
 _WORTH_A_PROCESS = 8  # tasks
 _QUIET_SECONDS = 2.0
 
@@ -57,7 +58,7 @@ class Crew(Generic[S]):
         workers = workers or cores()
         if tasks is not None:
             workers = max(1, min(workers, tasks // _WORTH_A_PROCESS))
-        self._shared, self._window = shared, 2 * workers
+        self._shared, self._workers = shared, workers
         self._pool: ProcessPoolExecutor | None = None
         if workers > 1:
             self._pool = ProcessPoolExecutor(workers, multiprocessing.get_context("fork"), _enlist, (shared,))
@@ -69,12 +70,13 @@ class Crew(Generic[S]):
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
-    def run(self, function: Callable[[S, int, A], T], tasks: Iterable[A]) -> Iterator[T]:
-        """Yield ``function(shared, number, task)`` for each task, in order; eight tasks a worker are under way.
+    def run(self, function: Callable[[S, int, A], T], tasks: Iterable[A], total: int) -> Iterator[T]:
+        """Yield ``function(shared, number, task)`` for each task, in order; some tasks a worker are under way.
 
         Args:
             function: of a module, so that it can be named to a worker.
             tasks: sent to a worker, as are the results from it.
+            total: number of tasks.
 
         Raises:
             P3VCError: a worker was killed.
@@ -84,20 +86,25 @@ class Crew(Generic[S]):
             for number, task in enumerate(tasks):
                 yield function(self._shared, number, task)
             return
-        rest, waiting = iter(tasks), deque[Future[list[T]]]()
+        rest, first, waiting = iter(tasks), 0, deque[Future[list[T]]]()
         try:
-            for first in count(0, _CHUNK):
-                if part := list(islice(rest, _CHUNK)):
-                    waiting.append(_submit(self._pool, function, first, part))
-                if not part or len(waiting) >= self._window:
-                    if not waiting:
-                        return
+            while part := list(islice(rest, self._share(total - first))):
+                waiting.append(_submit(self._pool, function, first, part))
+                first += len(part)
+                if len(waiting) >= self._workers + _AHEAD:
                     yield from waiting.popleft().result()
+            while waiting:
+                yield from waiting.popleft().result()
         except BrokenProcessPool:
             raise P3VCError(
                 "a worker process was killed, most often for memory: give the pod more or name fewer --workers, and "
                 "run the same command again"
             ) from None
+
+    def _share(self, left: int) -> int:
+        """Return how many tasks to send at once: sending is slow, and nobody should wait for another at the end."""
+        most = _UNDER_WAY // (self._workers + _AHEAD)
+        return max(1, min(most, left // (2 * self._workers)))
 
 
 def _submit(pool: ProcessPoolExecutor, *call: Any) -> Future[Any]:

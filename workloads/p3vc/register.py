@@ -57,8 +57,9 @@ def _survey(source: Source, invariants: Invariants, workers: int | None) -> tupl
     source.verify()
     digest, violations, labels = DatasetDigest(source.records, source.shape), Violations(), 1
     size = batch_records(source.shape)
-    with Crew(invariants, workers, -(-source.records // size)) as crew:
-        found = crew.run(_survey_piece, source.pieces(size))
+    batches = -(-source.records // size)
+    with Crew(invariants, workers, batches) as crew:
+        found = crew.run(_survey_piece, source.pieces(size), batches)
         for one, more, most in Progress("digesting", source.records).over(found, size):
             digest.add(one)
             violations.add(more)

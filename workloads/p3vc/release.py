@@ -162,8 +162,9 @@ def _write(
             in_place=part is None and not account.violations["records"],
             size=size,
         )
-        with Crew(job, workers, -(-source.records // size)) as crew:
-            released = crew.run(_release_piece, source.pieces(size))
+        batches = -(-source.records // size)
+        with Crew(job, workers, batches) as crew:
+            released = crew.run(_release_piece, source.pieces(size), batches)
             for one in Progress("releasing", source.records).over(released, size):
                 digest.add(one.digest)
                 violations.add(one.violations)

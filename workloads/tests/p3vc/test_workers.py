@@ -131,13 +131,13 @@ def _gone(_: None, __: int, ___: int) -> None:
 def test_results_come_in_order_from_as_many_processes_as_there_are_workers() -> None:
     with Crew(-1, 3) as crew:
         for _ in range(2):  # the same workers serve again
-            results = list(crew.run(_odd, range(1000)))
+            results = list(crew.run(_odd, range(1000), 1000))
             assert [number for number, _ in results] == list(range(1000))
             assert 1 <= len({pid for _, pid in results} - {os.getpid()}) <= 3
     with Crew(-1, 1) as crew:
-        assert {pid for _, pid in crew.run(_odd, range(10))} == {os.getpid()}
+        assert {pid for _, pid in crew.run(_odd, range(10), 10)} == {os.getpid()}
     with Crew(-1, 2, tasks=15) as crew:
-        assert {pid for _, pid in crew.run(_odd, range(15))} == {os.getpid()}
+        assert {pid for _, pid in crew.run(_odd, range(15), 15)} == {os.getpid()}
 
 
 def test_tasks_are_asked_for_as_they_are_needed() -> None:
@@ -149,16 +149,16 @@ def test_tasks_are_asked_for_as_they_are_needed() -> None:
             yield task
 
     with Crew(-1, 2) as crew:
-        for done, _ in enumerate(crew.run(_odd, tasks()), 1):
-            assert len(asked) - done <= 16
+        for done, _ in enumerate(crew.run(_odd, tasks(), 1000), 1):
+            assert len(asked) - done <= 64
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_a_worker_raises_is_raised(workers: int) -> None:
     with pytest.raises(BadInputError, match="task 77"), Crew(77, workers) as crew:
-        list(crew.run(_odd, range(1000)))
+        list(crew.run(_odd, range(1000), 1000))
 
 
 def test_a_worker_that_ends_is_noticed() -> None:
     with pytest.raises(P3VCError, match="worker process was killed"), Crew(None, 2) as crew:
-        list(crew.run(_gone, range(1000)))
+        list(crew.run(_gone, range(1000), 1000))
