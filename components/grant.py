@@ -63,6 +63,7 @@ class Grant(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(
                 parent=self,
                 depends_on=list(needs),
+                delete_before_replace=True,
                 custom_timeouts=pulumi.CustomTimeouts(create=p3vc.TIMEOUT, update=p3vc.TIMEOUT),
             ),
         )

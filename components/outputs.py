@@ -53,9 +53,9 @@ RECORDED = ("budgetLeft", "records", "manifest", "noiseMultiplier", "note")
 
 def recorded(release: Record | None, *grants: Record | None) -> dict[str, Any]:
     """Show what a client's Jobs recorded of its data; a ledger's latest word is the least that any says is left."""
-    left = [Decimal(record["remaining"]) for record in (release, *grants) if record and "remaining" in record]
+    left = [(record or {}).get("remaining") for record in (release, *grants)]
     return {
-        "budgetLeft": show(min(left)) if left else None,
+        "budgetLeft": show(min(map(Decimal, left))) if all(left) else None,
         "records": (release or {}).get("client_records"),
         "manifest": (release or {}).get("manifest"),
         "noiseMultiplier": next(((grant or {}).get("noise_multiplier") for grant in grants), None),

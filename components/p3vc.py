@@ -81,6 +81,7 @@ class Release(pulumi.ComponentResource):
             opts=pulumi.ResourceOptions(
                 parent=self,
                 depends_on=[*needs, *self.volumes],
+                delete_before_replace=True,  # else going back after a refusal would delete the very Job it declares
                 custom_timeouts=pulumi.CustomTimeouts(create=TIMEOUT, update=TIMEOUT),
             ),
         )

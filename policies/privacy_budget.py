@@ -15,5 +15,5 @@ CONFIG = {
 }
 
 POLICY = policy(
-    rule.NAME, "Everything already spent and everything these releases would spend stays within the budget.", CONFIG
+    rule.NAME, "Everything already spent and everything this deployment would spend stays within the budget.", CONFIG
 )

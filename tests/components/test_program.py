@@ -53,6 +53,7 @@ class Engine(MockMonitor):
     after: dict[str, set[str]] = field(default_factory=dict)
     provider: dict[str, str] = field(default_factory=dict)
     parent: dict[str, str] = field(default_factory=dict)
+    delete_first: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         super().__init__(Complete())
@@ -64,6 +65,8 @@ class Engine(MockMonitor):
             request.provider,
             request.parent,
         )
+        if request.deleteBeforeReplace:
+            self.delete_first.add(urn)
         return super().RegisterResource(request)  # type: ignore[no-untyped-call]
 
     def one(self, kind: str, name: str) -> str:
@@ -148,6 +151,13 @@ def test_the_run_waits_for_every_grant_and_no_client_does(engine: Engine) -> Non
         assert grant not in engine.before(engine.one("StatefulSet", f"lab-client-{client}"))
 
 
+def test_going_back_after_a_refused_claim_does_not_meet_the_old_job(engine: Engine) -> None:
+    """One that is only to be deleted, once its replacement is there, has the name of the one that is declared again."""
+    run(lambda: Testbed("lab", spec("lab", **DP), root=ROOT) and None)
+    jobs = {urn for urn in engine.after if ":Job::" in urn}
+    assert jobs - engine.delete_first == {engine.one("Job", "lab-run")}
+
+
 def test_everything_is_a_child_of_the_testbed_and_uses_its_provider(engine: Engine) -> None:
     import pulumi_kubernetes
 
@@ -190,8 +200,10 @@ def test_what_is_left_counts_release_and_grant_whichever_came_last(engine: Engin
     later = {**RECORD, "remaining": "0.4"}
     assert recorded(later, GRANT)["budgetLeft"] == "0.1"
     assert recorded({**RECORD, "remaining": "0"}, GRANT)["budgetLeft"] == "0"
-    assert recorded(later, None)["note"] == "not complete yet"
-    assert recorded(later, {"error": "over budget"})["note"] == "over budget"
+    missing = recorded(later, None)
+    assert (missing["budgetLeft"], missing["note"]) == (None, "not complete yet")
+    gone = recorded(later, {"note": "its record is gone"})
+    assert (gone["budgetLeft"], gone["records"], gone["note"]) == (None, 449, "its record is gone")
     outputs = resolved(lambda: Testbed("lab", spec("lab", **DP), root=ROOT, cluster=Read()).outputs)
     client = outputs["clients"]["e1"]
     assert (client["epsilon"], client["trainingEpsilon"], client["budgetLeft"]) == ("0.4", "0.3", "0")
