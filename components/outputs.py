@@ -53,7 +53,7 @@ RECORDED = ("budgetLeft", "records", "manifest", "noiseMultiplier", "note")
 
 def recorded(release: Record | None, *grants: Record | None) -> dict[str, Any]:
     """Show what a client's Jobs recorded of its data; a ledger's latest word is the least that any says is left."""
-    left = [(record or {}).get("remaining") for record in (release, *grants)]
+    left = [str((record or {}).get("remaining", "")) for record in (release, *grants)]
     return {
         "budgetLeft": show(min(map(Decimal, left))) if all(left) else None,
         "records": (release or {}).get("client_records"),
