@@ -160,6 +160,8 @@ def server_superexec(port: int) -> list[str]:
 def supernode(superlink_address: str, client: str, slot: int) -> list[str]:
     """Start a client's SuperNode towards the server's address on the client's own link (``host:port``).
 
+    It is Flower's, but looks for its next message sooner (docs/federation-time.md).
+
     Its private key, ``id``, is an unencrypted OpenSSH private key (``-----BEGIN OPENSSH PRIVATE KEY-----``) on a NIST
     curve; P-384 is what Flower's guide generates (``ssh-keygen -t ecdsa -b 384``). The public key registered for it is
     the matching OpenSSH line (``ecdsa-sha2-nistp384 AAAA…``). PEM PKCS#8 keys and Ed25519 are refused. A key that was
@@ -168,7 +170,7 @@ def supernode(superlink_address: str, client: str, slot: int) -> list[str]:
     """
     node_config = f'client="{client}" slot={slot} data="{c.MOUNT_PRIVATE}"'
     return [
-        *("flower-supernode", "--superlink", superlink_address),
+        *("federation", "supernode", "--superlink", superlink_address),
         *("--root-certificates", f"{c.MOUNT_CA}/ca.crt"),
         *("--auth-supernode-private-key", f"{c.MOUNT_KEY}/id"),
         *("--node-config", node_config, "--isolation", "process"),

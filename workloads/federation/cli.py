@@ -45,14 +45,22 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--timeout", type=float, default=86400.0, metavar="SECONDS", help="for the run")
     run.set_defaults(action=_run)
 
-    executor = commands.add_parser(
-        "superexec",
-        help="flower-superexec, but apps are forked from a warm process, and only this image's; all its arguments",
-        prefix_chars="\0",  # nothing is an option here, --help neither
-        add_help=False,
-    )
-    executor.add_argument("arguments", nargs=argparse.REMAINDER)
-    executor.set_defaults(action=_superexec)
+    for name, action, text in (
+        (
+            "supernode",
+            _supernode,
+            "flower-supernode, which looks for the next message sooner; all its arguments",
+        ),
+        (
+            "superexec",
+            _superexec,
+            "flower-superexec, which forks apps, this image's alone; all its arguments",
+        ),
+    ):
+        # Nothing is an option here, --help neither: all arguments are Flower's.
+        flower = commands.add_parser(name, help=text, prefix_chars="\0", add_help=False)
+        flower.add_argument("arguments", nargs=argparse.REMAINDER)
+        flower.set_defaults(action=action)
 
     experiments = commands.add_parser("experiments", help="make the figures and pages of the paper's experiments")
     which = experiments.add_subparsers(required=True, metavar="EXPERIMENT")
@@ -104,6 +112,13 @@ def _run(arguments: argparse.Namespace) -> int:
     text = record.success(summary)
     record.leave(arguments.termination_log, text)
     print(text)  # noqa: T201
+    return 0
+
+
+def _supernode(arguments: argparse.Namespace) -> int:
+    from federation.supernode import supernode  # noqa: PLC0415
+
+    supernode(arguments.arguments)
     return 0
 
 

@@ -34,7 +34,8 @@ def test_supernode() -> None:
     from flwr.common.config import parse_config_args
     from flwr.supernode.cli.flower_supernode import _parse_args_run_supernode
 
-    args = _parse_args_run_supernode().parse_args(commands.supernode("10.64.0.1:8080", "e1-a", 3)[1:])
+    ours = cli._parser().parse_args(commands.supernode("10.64.0.1:8080", "e1-a", 3)[1:])
+    args = _parse_args_run_supernode().parse_args(ours.arguments)
     assert (args.superlink, args.host, args.port) == ("10.64.0.1:8080", "127.0.0.1", c.PORT_SUPERNODE_RUNTIME)
     assert parse_config_args([args.node_config]) == {"client": "e1-a", "slot": 3, "data": c.MOUNT_PRIVATE}
     assert args.runtime_dependency_install is False
