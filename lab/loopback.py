@@ -45,13 +45,13 @@ class Loopback:
         connection = f'[superlink.{CONNECTION}]\naddress = "127.0.0.1:{self._superlink}"\ninsecure = true\n'
         (folder / "home" / ".flwr").mkdir()
         (folder / "home" / ".flwr" / "config.toml").write_text(connection)
-        self._supernode, self._path = ["flower-supernode"], self._environment["PATH"]
+        self._supernode = ["federation", "supernode"] if ours else ["flower-supernode"]
         if ours:
-            self._supernode, self._path = ["federation", "supernode"], f"{folder / 'bin'}:{self._path}"
-            program = folder / "bin" / "flower-superexec"  # what a SuperNode starts
+            program = folder / "bin" / "flower-superexec"  # what a SuperLink and a SuperNode start
             program.parent.mkdir()
             program.write_text('#!/bin/sh\nexec federation superexec "$@"\n')
             program.chmod(0o755)
+            self._environment["PATH"] = f"{program.parent}:{self._environment['PATH']}"
         self._started = ExitStack()
 
     def __enter__(self) -> Loopback:
@@ -59,12 +59,12 @@ class Loopback:
             port = str(self._superlink)
             options = ["--insecure", "--disable-runtime-dependency-installation"]
             argv = ["flower-superlink", *options, "--host", "127.0.0.1", "--port", port]
-            self._start(stack, "superlink", argv, self._environment["PATH"])
+            self._start(stack, "superlink", argv)
             for slot, (client, release) in enumerate(self._releases.items(), 1):
                 told = f'client="{client}" slot={slot} data="{release}"'
                 argv = [*self._supernode, "--insecure", "--superlink", f"127.0.0.1:{port}", "--node-config", told]
                 argv += ["--host", "127.0.0.1", "--port", str(self._runtimes[slot - 1])]
-                self._start(stack, client, argv, self._path)
+                self._start(stack, client, argv)
             self._await()
             self._started = stack.pop_all()
         return self
@@ -94,11 +94,11 @@ class Loopback:
     def _summaries(self) -> list[Path]:
         return list(self._results.glob(f"*/{c.SUMMARY}"))
 
-    def _start(self, stack: ExitStack, name: str, argv: Sequence[str], path: str) -> None:
+    def _start(self, stack: ExitStack, name: str, argv: Sequence[str]) -> None:
         with (self._folder / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(
                 [*ENDED_TOGETHER, *argv],
-                env={**self._environment, "PATH": path},
+                env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
