@@ -98,7 +98,10 @@ E1, E2 = {"id": "a", "slot": 1, "node": "E1"}, {"id": "b", "slot": 2, "node": "E
             noisy(federation__training_dp__delta=0),
             ["kubeflower:federation.training_dp.delta", "0", "from 1E-30 to 0.5"],
         ),
-        (noisy(federation__training_dp__clipping_norm=0), ["federation.training_dp.clipping_norm", "greater than or equal to 0.000001"]),
+        (
+            noisy(federation__training_dp__clipping_norm=0),
+            ["federation.training_dp.clipping_norm", "greater than or equal to 0.000001"],
+        ),
         (noisy(federation__training_dp__number=0), ["federation.training_dp.number", "greater than or equal to 1"]),
         (
             noisy(federation__training_dp__z=1),
