@@ -120,7 +120,7 @@ def _collect(run: Trials, count: int, key: bytes, purpose: str) -> NDArray[np.fl
 
 def _ratio(low: NDArray[np.float64], high: NDArray[np.float64], threshold: float, *, above: bool) -> float:
     """Bound ln(P(S | a)/P(S | b)) below: S is what lies beyond the threshold, a the neighbour on that side."""
-    from scipy.special import betaincinv  # type: ignore[import-untyped]  # noqa: PLC0415
+    from scipy.special import betaincinv  # noqa: PLC0415
 
     likely, unlikely = (high >= threshold, low >= threshold) if above else (low <= threshold, high <= threshold)
     hits, misses = int(likely.sum()), int(unlikely.sum())

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats  # type: ignore[import-untyped]
+from scipy import stats
 
 from p3vc.keystream import Keystream
 from p3vc.sampler import MAX_SCALE, Geometric, _Digit, geometric, randomised_response
