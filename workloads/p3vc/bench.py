@@ -37,6 +37,7 @@ from p3vc.sensitivity import Domain
 
 _SHAPE, _BLOCK, _NEIGHBOURHOOD, _EPSILON = (3, 32, 32), 8, 16, Decimal("0.7")
 _TURNS = 7
+_TIMES = 4  # what starting and ending costs is a smaller share of a large release
 _OPENDP_IMAGES = 500
 _COPY_BYTES, _COPIES = 1 << 27, 8
 Way = tuple[int, Callable[[], float]]  # images or bytes, and the seconds that they take
@@ -47,10 +48,9 @@ def bench(count: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="p3vc-bench-") as name:
         folder = Path(name)
         data = folder / "images.npz"
-        datasets.synthetic(data, count, _SHAPE)
-        register(data, "auto", folder / "ledger", Terms(Decimal(1000), "basic", None, "refuse"), Declared())
+        laplace, exponential = (_Releases(data, count, name) for name in ("laplace", "exponential"))
         images = _mapped(data, folder / "images.npy", count)
-        laplace, exponential = (_Releases(data, folder, name) for name in ("laplace", "exponential"))
+        large = _Releases(folder / "large.npz", _TIMES * count, "laplace")
         hashing = partial(_each_batch, images, _hash)
         ways: dict[str, Way] = {
             "paper_loop": (count, lambda: _at_once(1, lambda: partial(_paper_loop, images))),
@@ -58,6 +58,8 @@ def bench(count: int) -> dict[str, Any]:
             "laplace_arithmetic": (count, lambda: _at_once(1, lambda: partial(_each_batch, images, _ignore))),
             "laplace_1_core": (count, lambda: laplace.seconds(1)),
             "laplace_2_cores": (count, lambda: laplace.seconds(2)),
+            "large_1_core": (_TIMES * count, lambda: large.seconds(1)),
+            "large_2_cores": (_TIMES * count, lambda: large.seconds(2)),
             "exponential_1_core": (count, lambda: exponential.seconds(1)),
             "verify_1_core": (count, lambda: _seconds(lambda: verify(laplace.out, workers=1))),
             "verify_2_cores": (count, lambda: _seconds(lambda: verify(laplace.out, workers=2))),
@@ -84,7 +86,9 @@ def bench(count: int) -> dict[str, Any]:
         "laplace_over_paper": round(ratio("laplace_1_core", "paper_loop"), 2),
         "exponential_over_paper": round(ratio("exponential_1_core", "paper_loop"), 2),
         "laplace_over_opendp": round(ratio("laplace_1_core", "opendp_per_vector"), 1),
+        "large": _TIMES * count,
         "two_cores_over_one": round(ratio("laplace_2_cores", "laplace_1_core"), 2),
+        "large_two_cores_over_one": round(ratio("large_2_cores", "large_1_core"), 2),
         "verify_two_over_one": round(ratio("verify_2_cores", "verify_1_core"), 2),
         "machine_two_over_one": round(ratio("in_memory_2_processes", "in_memory_1_process"), 2),
         "memory_bandwidth_share": {
@@ -101,7 +105,7 @@ def bench_text(record: dict[str, Any]) -> str:
     """Return the result for a person."""
     head = (
         f"{record['images']} images of 3x32x32, b = {_BLOCK}, {record['cores']} cores, medians of {record['turns']} "
-        "turns; releases hash and write files"
+        f"turns; releases hash and write files; large is laplace on {record['large']} images"
     )
     lines = [head, *(f"  {key:22} {rate:>10,} images/s" for key, rate in record["images_per_second"].items())]
     lines += [f"  {key:24} {record[key]}" for key in record if key.count("_over_")]
@@ -137,18 +141,20 @@ def _seconds(work: Callable[[], object]) -> float:
 
 
 class _Releases:
-    """Whole releases of one dataset, each a claim of its own into an empty folder."""
+    """Whole releases of one synthetic dataset, each a claim of its own into an empty folder."""
 
-    def __init__(self, data: Path, folder: Path, mechanism: str) -> None:
-        self._data, self._folder, self._mechanism = data, folder, mechanism
-        self.out = folder / f"out-{mechanism}"
+    def __init__(self, data: Path, count: int, mechanism: str) -> None:
+        self._data, self._mechanism = data, mechanism
+        self._ledger, self.out = data.with_suffix(".ledger"), data.with_suffix(f".{mechanism}")
+        if not data.exists():
+            datasets.synthetic(data, count, _SHAPE)
+        register(data, "auto", self._ledger, Terms(Decimal(1000), "basic", None, "refuse"), Declared())
 
     def seconds(self, workers: int) -> float:
         shutil.rmtree(self.out, ignore_errors=True)
         claim = f"{self._mechanism}-{time.monotonic_ns()}"
         request = Request(claim, self._mechanism, _EPSILON, _BLOCK, _NEIGHBOURHOOD)
-        ledger = self._folder / "ledger"
-        return _seconds(lambda: release(self._data, "auto", self.out, ledger, request, workers=workers))
+        return _seconds(lambda: release(self._data, "auto", self.out, self._ledger, request, workers=workers))
 
 
 def _each_batch(images: NDArray[np.uint8], look: Callable[[NDArray[np.uint8]], object]) -> None:
