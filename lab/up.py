@@ -23,29 +23,30 @@ from testbed.errors import SpecError
 from testbed.spec import Testbed
 
 
-def load(stack: str, folder: Path = REPOSITORY) -> Testbed:
-    """The testbed that a stack's file, in ``folder``, declares.
+def load(stack: str, folder: Path | None = None) -> Testbed:
+    """The testbed that a stack's file declares; ``folder`` is the repository where None.
 
     Raises:
         LabError: with one line for everything that cannot be built.
     """
     try:
-        return stackfile.read(stack, folder)
+        return stackfile.read(stack, folder or REPOSITORY)
     except SpecError as error:
         raise LabError(f"the configuration of stack {stack} cannot be built:\n{error}") from None
 
 
-def up(paths: Paths, stack: str, folder: Path = REPOSITORY) -> None:
+def up(paths: Paths, stack: str, folder: Path | None = None) -> None:
     """Start the lab, prepare its nodes' disks, and bring the stack up under the policy pack.
 
     Args:
         paths: the lab's folder.
         stack: its name.
-        folder: where its file is, beside the project's.
+        folder: where its file is, beside the project's; the repository where None.
 
     Raises:
         LabError: for a configuration that cannot be built (then nothing is started), a refusal or a failure.
     """
+    folder = folder or REPOSITORY
     spec = load(stack, folder)
     tools()
     nodes = json.dumps([node.model_dump(mode="json") for node in spec.nodes], indent=1).encode()
