@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pulumi
-from pulumi_kubernetes.batch.v1 import Job
 
 from components import p3vc
-from components.objects import metadata
 from components.records import Cluster, Record
 from testbed import commands, naming
 from testbed import contract as c
@@ -55,17 +53,15 @@ class Grant(pulumi.ComponentResource):
             c.ANNOTATION_MECHANISM: "gaussian",
             c.ANNOTATION_CLAIM: grant.claim,
         }
-        pod = p3vc.template(spec, client, "grant", commands.p3vc_grant(grant), price)
-        made = Job(
+        made = p3vc.claim_job(
             name,
-            metadata=metadata(spec, job, inside, p3vc.labels(client), p3vc.RETRY),
-            spec={"backoffLimit": p3vc.RETRIES, "template": pod},
-            opts=pulumi.ResourceOptions(
-                parent=self,
-                depends_on=list(needs),
-                delete_before_replace=True,
-                custom_timeouts=pulumi.CustomTimeouts(create=p3vc.TIMEOUT, update=p3vc.TIMEOUT),
-            ),
+            spec,
+            client,
+            called=job,
+            container="grant",
+            argv=commands.p3vc_grant(grant),
+            price=price,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=list(needs)),
         )
         self.record = cluster.record(made, inside, job, "grant")
         self.register_outputs({})

@@ -18,7 +18,6 @@ from testbed.releases import release
 from testbed.spec import Client, Testbed
 
 TIMEOUT = "1h"  # a release of CIFAR-10 takes minutes on a small node
-RETRIES = 2
 RETRY = {"pulumi.com/replaceUnready": "true"}  # the next update runs a failed Job again
 
 
@@ -73,37 +72,60 @@ class Release(pulumi.ComponentResource):
             c.ANNOTATION_MECHANISM: made.mechanism,
             c.ANNOTATION_CLAIM: made.claim,
         }
-        pod = template(spec, client, "release", commands.p3vc_release(made), price)
-        self.job = Job(
+        self.job = claim_job(
             name,
-            metadata=metadata(spec, job, inside, labels(client), RETRY),
-            spec={"backoffLimit": RETRIES, "template": pod},
-            opts=pulumi.ResourceOptions(
-                parent=self,
-                depends_on=[*needs, *self.volumes],
-                delete_before_replace=True,  # else going back after a refusal would delete the very Job it declares
-                custom_timeouts=pulumi.CustomTimeouts(create=TIMEOUT, update=TIMEOUT),
-            ),
+            spec,
+            client,
+            called=job,
+            container="release",
+            argv=commands.p3vc_release(made),
+            price=price,
+            opts=pulumi.ResourceOptions(parent=self, depends_on=[*needs, *self.volumes]),
         )
         self.record = cluster.record(self.job, inside, job, "release")
         self.register_outputs({})
 
 
-def labels(client: Client) -> dict[str, str]:
-    """Return the labels of a client's P3-VC."""
+def claim_job(
+    name: str,
+    spec: Testbed,
+    client: Client,
+    *,
+    called: str,
+    container: str,
+    argv: Sequence[str],
+    price: dict[str, str],
+    opts: pulumi.ResourceOptions,
+) -> Job:
+    """Declare the Job of one claim, awaited until it is complete.
+
+    Args:
+        name: logical name, unique in the program.
+        spec: the testbed.
+        client: whose data it is.
+        called: the Job's name in the client's namespace.
+        container: name of the container that leaves the record.
+        argv: what it runs once the raw data is registered.
+        price: annotations that say what is spent and under which claim.
+        opts: its parent and what comes first.
+    """
+    own = pulumi.ResourceOptions(
+        delete_before_replace=True,  # else going back after a refusal would delete the very Job it declares
+        custom_timeouts=pulumi.CustomTimeouts(create=TIMEOUT, update=TIMEOUT),
+    )
+    return Job(
+        name,
+        metadata=metadata(spec, called, naming.client_namespace(spec.name, client.id), _labels(client), RETRY),
+        spec={"backoffLimit": 2, "template": _template(spec, client, container, argv, price)},
+        opts=pulumi.ResourceOptions.merge(opts, own),
+    )
+
+
+def _labels(client: Client) -> dict[str, str]:
     return {c.LABEL_ROLE: c.ROLE_P3VC, c.LABEL_CLIENT: client.id}
 
 
-def template(spec: Testbed, client: Client, container: str, argv: Sequence[str], price: dict[str, str]) -> Json:
-    """Return the template of a pod that registers a client's raw data and then runs ``argv`` on it.
-
-    Args:
-        spec: the testbed.
-        client: whose data it is.
-        container: name of the container that leaves the record.
-        argv: what it runs.
-        price: annotations that say what is spent and under which claim.
-    """
+def _template(spec: Testbed, client: Client, container: str, argv: Sequence[str], price: dict[str, str]) -> Json:
     made, privacy, group = release(spec, client), spec.privacy, placement.group(spec, client)
     raw = pods.claim("raw", c.MOUNT_RAW, sub_path=c.SUBPATH_DATA)
     ledger = pods.claim("raw", c.MOUNT_LEDGER, read_only=False, sub_path=c.SUBPATH_LEDGER)
@@ -118,7 +140,7 @@ def template(spec: Testbed, client: Client, container: str, argv: Sequence[str],
         spec,
         node=client.node,
         pull_policy=spec.clients.image_pull_policy,
-        labels={**labels(client), c.LABEL_NETWORK: group},
+        labels={**_labels(client), c.LABEL_NETWORK: group},
         annotations=annotations,
         init=[pods.Container("register", register, resources, (raw, ledger))],
         containers=[pods.Container(container, argv, resources, (raw, ledger, private))],
