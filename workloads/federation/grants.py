@@ -10,6 +10,7 @@ from pathlib import Path
 
 from federation.errors import DataError, FederationError
 from federation.settings import Settings
+from p3vc.chain import sync_folder
 
 GRANT = "training.json"
 USED = "grants"
@@ -103,7 +104,7 @@ def use(results: Path, grant: str, run_id: int) -> None:
             file.flush()
             os.fsync(file.fileno())
         for folder in (path.parent, results):
-            _sync(folder)
+            sync_folder(folder)
     except FileExistsError:
         raise _used(path) from None
     except OSError as error:
@@ -116,11 +117,3 @@ def _used(path: Path) -> FederationError:
         f"grant {path.name}: was used by run {run}, whose models the clients' datasets were charged for; another run "
         "costs again: raise federation.training_dp.number"
     )
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from federation.errors import FederationError
+from p3vc.chain import sync_folder
 
 HISTORY = "history.jsonl"
 MODEL = "model.npz"
@@ -58,11 +59,7 @@ def write(path: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)
 
 
 def read_history(folder: Path) -> list[dict[str, Any]]:

@@ -41,26 +41,19 @@ def whole(low: int, high: int) -> Callable[[str], int]:
     return parse
 
 
-def alpha(text: str) -> float:
-    """Parse a Dirichlet concentration."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 1e-3 <= value <= 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0.001 to 1e6")
-    return value
+def number(low: str, high: str) -> Callable[[str], float]:
+    """Return a parser of numbers from ``low`` to ``high``, which a message shows as they are written here."""
 
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = float("nan")
+        if not float(low) <= value <= float(high):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number from {low} to {high}")
+        return value
 
-def norm(text: str) -> float:
-    """Parse a clipping norm."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 1e-6 <= value <= 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1e-6 to 1e6")
-    return value
+    return parse
 
 
 def grant(text: str) -> str:

@@ -250,7 +250,7 @@ def _request_options(command: argparse.ArgumentParser) -> None:
 def _partition_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--partition", type=arguments.part, metavar="I/N", help="part I (from 0) of N")
     command.add_argument("--partitioner", choices=("iid", "dirichlet"), default="iid")
-    command.add_argument("--alpha", type=arguments.alpha, default=0.5, help="Dirichlet concentration")
+    command.add_argument("--alpha", type=arguments.number("0.001", "1e6"), default=0.5, help="Dirichlet concentration")
     command.add_argument("--seed", type=arguments.whole(0, 2**63 - 1), default=0, help="of the partition; public")
     command.add_argument(
         "--disjoint", metavar="TEXT", help="assertion that no person has records in two parts; recorded"
@@ -339,7 +339,8 @@ def _parser() -> argparse.ArgumentParser:
     grant.add_argument("--epsilon", type=arguments.positive, required=True, help="of the whole run, at --delta")
     grant.add_argument("--delta", type=arguments.delta, required=True)
     grant.add_argument("--rounds", type=arguments.whole(1, 10**6), required=True, help="models that the run publishes")
-    grant.add_argument("--clipping-norm", type=arguments.norm, required=True, help="L2 norm of a client's update")
+    norm = arguments.number("1e-6", "1e6")
+    grant.add_argument("--clipping-norm", type=norm, required=True, help="L2 norm of a client's update")
     _partition_options(grant)
     grant.add_argument("--termination-log", type=Path)
 
