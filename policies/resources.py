@@ -67,10 +67,8 @@ class Reader:
         properties = [r.props for r in resources]
         same = len(properties) == len(self._properties) and all(map(operator.is_, properties, self._properties))
         if not same or not properties:
-            found = [
-                Resource(r.resource_type, r.urn, r.name, r.provider is not None, plain(r.props)) for r in resources
-            ]
-            self._properties, self._objects = properties, tuple(o for resource in found for o in _objects(resource))
+            found = tuple(o for given in resources for o in _objects(_resource(given)))
+            self._properties, self._objects = properties, found
         return self._objects
 
 

@@ -13,18 +13,13 @@ from testbed.gaussian import LEAST_DELTA, MOST_DELTA
 MECHANISMS = ("laplace", "exponential", "paper")
 
 _REGISTER = frozenset(["data", "ledger", "budget", "composition", "delta"])
-_RELEASE = frozenset(
+_CLAIM = frozenset(
     [
         "data",
         "out",
         "ledger",
         "claim",
         "epsilon",
-        "mechanism",
-        "block",
-        "neighbourhood",
-        "labels",
-        "label-epsilon",
         "format",
         "partition",
         "partitioner",
@@ -34,26 +29,8 @@ _RELEASE = frozenset(
         "termination-log",
     ]
 )
-_GRANT = frozenset(
-    [
-        "data",
-        "out",
-        "ledger",
-        "claim",
-        "grant",
-        "epsilon",
-        "delta",
-        "rounds",
-        "clipping-norm",
-        "format",
-        "partition",
-        "partitioner",
-        "alpha",
-        "seed",
-        "disjoint",
-        "termination-log",
-    ]
-)
+_RELEASE = _CLAIM | {"mechanism", "block", "neighbourhood", "labels", "label-epsilon"}
+_GRANT = _CLAIM | {"grant", "delta", "rounds", "clipping-norm"}
 _VERIFY = frozenset(["release", "claim"])
 
 

@@ -17,9 +17,7 @@ class Difference:
 
     paths_added: tuple[Path, ...]
     paths_removed: tuple[Path, ...]
-    epsilon: tuple[
-        tuple[str, Decimal, Decimal], ...
-    ]  # dataset, or what training takes of it; base, head, if they differ
+    epsilon: tuple[tuple[str, Decimal, Decimal], ...]  # dataset or its training, base, head; where they differ
     nics_added: tuple[tuple[str, str], ...]  # pod, subnet
     nics_removed: tuple[tuple[str, str], ...]
 
