@@ -37,6 +37,24 @@ def test_the_printed_lines_make_plain_pulumi_work(paths: Paths) -> None:
     assert kubeconfig == str(paths.kubeconfig)
 
 
+def test_the_engine_works_and_leaves_no_log(paths: Paths) -> None:
+    older = paths.root / "pulumi-home" / "logs"
+    older.mkdir(parents=True)
+    (older / "pulumi-older.log").write_text("of a version that kept logs")
+    variables = env.environment(paths)
+    done = subprocess.run(
+        ["pulumi", "stack", "ls", "--json"],
+        cwd=REPOSITORY,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")
+    assert [found for found in paths.root.rglob("*.log*") if found.is_file()] == []
+    assert (older.is_file(), older.read_text()) == (True, "")
+
+
 def test_twice_is_as_once(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
     first = env.environment(paths)
     for name, value in first.items():
