@@ -1,5 +1,6 @@
 # kubeFlower: `make up` starts everything, `make test` checks everything.
 STACK ?= lab
+POLICIES := $(if $(POLICY_CONFIG),--policy-config '$(POLICY_CONFIG)')
 LAB := .venv/bin/lab
 .DEFAULT_GOAL := help
 .PHONY: help bootstrap up down preview status matrix test bench experiments
@@ -11,13 +12,13 @@ bootstrap: ## install what is missing
 	@scripts/bootstrap
 
 up: bootstrap ## start the lab and bring STACK (lab) up, to a finished federation
-	@$(LAB) up --stack $(STACK)
+	@$(LAB) up --stack $(STACK) $(POLICIES)
 
 down: bootstrap ## stop the lab; raw data and privacy ledgers stay
 	@$(LAB) down
 
 preview: bootstrap ## show that STACK passes the policies; creates nothing
-	@$(LAB) preview --stack $(STACK)
+	@$(LAB) preview --stack $(STACK) $(POLICIES)
 
 status: bootstrap ## show the lab's daemons and pods
 	@$(LAB) status

@@ -19,14 +19,14 @@ STOPPED = 3  # exit code of `lab status` when there is no lab, as of an init scr
 def _up(options: argparse.Namespace) -> int:
     from lab.up import up  # noqa: PLC0415 - each command loads what it needs
 
-    up(options.paths, options.stack)
+    up(options.paths, options.stack, options.policy_config)
     return 0
 
 
 def _preview(options: argparse.Namespace) -> int:
     from lab.up import preview  # noqa: PLC0415
 
-    preview(options.stack)
+    preview(options.stack, options.policy_config)
     return 0
 
 
@@ -113,7 +113,15 @@ def parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         return command
 
-    add("up", _up, "start the lab and bring a stack up").add_argument("--stack", default="lab")
+    declared = (
+        add("up", _up, "start the lab and bring a stack up"),
+        add("preview", _preview, "preview a stack under the policies, without a cluster"),
+    )
+    for command in declared:
+        command.add_argument("--stack", default="lab")
+        command.add_argument(
+            "--policy-config", type=Path, metavar="FILE", help="settings by rule, as the engine takes them"
+        )
     add("down", _down, "stop the lab; the nodes' disks stay")
     add("purge", _purge, "stop the lab and delete its disks too").add_argument("--yes", action="store_true")
     add("status", _status, "show the lab's daemons and pods")
@@ -129,9 +137,6 @@ def parser() -> argparse.ArgumentParser:
     measure.add_argument("--out", type=Path, required=True, metavar="DIR")
     add("env", _env, 'print variables for `eval "$(lab env)"`')
     add("kubeconfig", _kubeconfig, "print the path of the administrator's kubeconfig")
-    add("preview", _preview, "preview a stack under the policies, without a cluster").add_argument(
-        "--stack", default="lab"
-    )
     matrix = add("matrix", _matrix, "send packets between all pods and compare with the declared intent")
     matrix.add_argument("arguments", nargs=argparse.REMAINDER)
     return top

@@ -32,14 +32,14 @@ class Engine:
         stack: its name.
         environment: variables added to this process's own.
         config: stack file, where it is not the project's own.
-        spent: configuration of the policies beside their defaults, such as what is spent already.
+        policies: configuration of the policies beside their defaults, as ``--policy-pack-config`` takes it.
         judged: False leaves the policy pack out, to measure what it costs; nothing else ever does.
     """
 
     stack: str
     environment: Mapping[str, str]
     config: Path | None = None
-    spent: Mapping[str, Any] | None = None
+    policies: Mapping[str, Any] | None = None
     judged: bool = True
 
     def init(self, cwd: Path = REPOSITORY) -> bool:
@@ -106,9 +106,9 @@ class Engine:
         arguments += ["--config-file", str(self.config)] if self.config else []
         narrator = Narrator(verb)
         with tempfile.TemporaryDirectory(prefix="kubeflower-") as scratch:
-            if self.spent:
+            if self.policies:
                 settings = Path(scratch) / "policies.json"
-                settings.write_text(json.dumps(self.spent))
+                settings.write_text(json.dumps(self.policies))
                 arguments += ["--policy-pack-config", str(settings)]
             pipe = Path(scratch) / "events"
             os.mkfifo(pipe, 0o600)

@@ -99,7 +99,7 @@ def _measure(paths: Paths, stack: Path) -> dict[str, list[Run]]:
     settings: dict[str, Any] = {}
     for number, kind in enumerate(order(PASSES)):
         if kind == LAB:
-            up(paths, STACK, stack)
+            up(paths, STACK, folder=stack)
             found = set(disks.results(paths, spec).glob(f"*/{c.SUMMARY}")) - seen
             seen |= found
             summary = json.loads(found.pop().read_text())

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from lab import disks, lifecycle, report
@@ -20,6 +21,7 @@ from lab.progress import say
 from lab.tools import tools
 from testbed import stackfile
 from testbed.errors import SpecError
+from testbed.rules import config
 from testbed.spec import Testbed
 
 
@@ -35,19 +37,32 @@ def load(stack: str, folder: Path | None = None) -> Testbed:
         raise LabError(f"the configuration of stack {stack} cannot be built:\n{error}") from None
 
 
-def up(paths: Paths, stack: str, folder: Path | None = None) -> None:
+def policy_config(file: Path | None) -> config.PolicyConfig:
+    """The policies' configuration in ``file``; the defaults where None.
+
+    Raises:
+        LabError: with one line for everything that cannot be read.
+    """
+    try:
+        return config.read(file) if file else config.PolicyConfig()
+    except SpecError as error:
+        raise LabError(f"the policies cannot be configured so:\n{error}") from None
+
+
+def up(paths: Paths, stack: str, policies: Path | None = None, folder: Path | None = None) -> None:
     """Start the lab, prepare its nodes' disks, and bring the stack up under the policy pack.
 
     Args:
         paths: the lab's folder.
         stack: its name.
+        policies: the policies' configuration; their defaults where None. What the ledgers hold is added to it.
         folder: where its file is, beside the project's; the repository where None.
 
     Raises:
         LabError: for a configuration that cannot be built (then nothing is started), a refusal or a failure.
     """
     folder = folder or REPOSITORY
-    spec = load(stack, folder)
+    spec, settings = load(stack, folder), policy_config(policies)
     tools()
     nodes = json.dumps([node.model_dump(mode="json") for node in spec.nodes], indent=1).encode()
     if lifecycle.start(paths, nodes):
@@ -55,7 +70,8 @@ def up(paths: Paths, stack: str, folder: Path | None = None) -> None:
     else:
         say("the lab runs already")
     disks.prepare(paths, spec)
-    engine = Engine(stack, environment(paths), folder / f"Pulumi.{stack}.yaml", spent=disks.spent(paths, spec))
+    settings = config.with_spent(settings, disks.spent(paths, spec))
+    engine = Engine(stack, environment(paths), folder / f"Pulumi.{stack}.yaml", config.dump(settings))
     engine.unlock(paths.backend)
     if not engine.init(cwd=folder):
         say(f"comparing stack {stack} with what is running")
@@ -72,23 +88,28 @@ def up(paths: Paths, stack: str, folder: Path | None = None) -> None:
     say("the testbed is up")
 
 
-def preview(stack: str) -> None:
+def preview(stack: str, policies: Path | None = None) -> None:
     """Preview a stack from nothing under the policy pack; needs no cluster, no lab and no secret.
+
+    Args:
+        stack: its name.
+        policies: the policies' configuration; their defaults where None.
 
     Raises:
         LabError: for a configuration that cannot be built, or a refusal.
     """
     load(stack)
+    settings = config.dump(policy_config(policies))
     with throw_away(stack, (REPOSITORY / f"Pulumi.{stack}.yaml").read_text()) as engine:
         say(f"previewing stack {stack}")
-        seen = engine.preview()
+        seen = replace(engine, policies=settings).preview()
         _refuse(seen)
     say(f"stack {stack} may be created: {seen.changes['create']} resources; nothing was created now")
 
 
 @contextmanager
-def throw_away(stack: str, config: str) -> Iterator[Engine]:
-    """A stack in a backend that ends with the block, without cluster and keys; ``config`` is the stack file's text."""
+def throw_away(stack: str, text: str) -> Iterator[Engine]:
+    """A stack in a backend that ends with the block, without cluster and keys; ``text`` is the stack file's."""
     with tempfile.TemporaryDirectory(prefix="kubeflower-") as scratch:
         here = Paths(Path(scratch))
         variables = pulumi_environment(here)
@@ -96,7 +117,7 @@ def throw_away(stack: str, config: str) -> Iterator[Engine]:
         # Pulumi writes into a stack's file what only matters to its backend, so it gets a copy.
         shutil.copy(REPOSITORY / "Pulumi.yaml", here.root / "Pulumi.yaml")
         file = here.root / f"Pulumi.{stack}.yaml"
-        file.write_text(config)
+        file.write_text(text)
         engine = Engine(stack, variables, file)
         engine.init(cwd=here.root)
         yield engine

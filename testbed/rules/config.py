@@ -102,6 +102,23 @@ def parse(data: Mapping[str, Any]) -> PolicyConfig:
         raise SpecError(problems) from None
 
 
+def with_spent(config: PolicyConfig, spent: Mapping[str, Any]) -> PolicyConfig:
+    """Add what ledgers hold (``ledger.spent``) to a configuration; of a claim that both name, the ledger is right.
+
+    Raises:
+        SpecError: as ``parse``.
+    """
+    added = parse(spent).budget.spent
+    datasets = {**config.budget.spent, **added}
+    merged = {name: {**config.budget.spent.get(name, {}), **added.get(name, {})} for name in datasets}
+    return config.model_copy(update={"budget": config.budget.model_copy(update={"spent": merged})})
+
+
+def dump(config: PolicyConfig) -> dict[str, Any]:
+    """Write a configuration as ``--policy-pack-config`` takes it: what differs from the defaults, decimals as text."""
+    return config.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+
+
 def read(path: Path) -> PolicyConfig:
     """Read a policy configuration file (JSON or YAML), as ``--policy-pack-config`` takes it.
 

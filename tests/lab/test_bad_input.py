@@ -77,6 +77,30 @@ def test_bad_configuration_is_named_before_anything_starts(
     assert not (tmp_path / "lab").exists()
 
 
+@pytest.mark.parametrize("command", ["up", "preview"])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("privacy-budget: {budgte: 0.7}", "privacy-budget.budgte: unknown key"),
+        ("privacy-budget: [", "policies.yaml: cannot be read"),
+        ("[]", "must map a rule's name to its settings"),
+    ],
+)
+def test_a_bad_configuration_of_the_policies_is_named_before_anything_starts(
+    command: str, text: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (file := tmp_path / "policies.yaml").write_text(text)
+    monkeypatch.setenv("KUBEFLOWER_LAB", str(tmp_path / "lab"))
+    done = subprocess.run(
+        [sys.executable, "-m", "lab.cli", command, "--policy-config", file], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert not (tmp_path / "lab").exists()
+
+
 def test_an_unknown_stack_names_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["preview", "--stack", "nowhere"]) == 1
     assert "cloud-edge, lab" in capsys.readouterr().err

@@ -163,6 +163,15 @@ def test_too_much_epsilon_is_refused_before_anything_changes(paths: Paths, tmp_p
     assert _names(paths, "jobs") == jobs
 
 
+def test_a_smaller_cap_of_the_policies_is_heeded_beside_what_is_spent(paths: Paths, tmp_path: Path) -> None:
+    (file := tmp_path / "policies.yaml").write_text("privacy-budget: {budget: 0.5}")
+    jobs = _names(paths, "jobs")
+    done = _lab(paths, "up", "--policy-config", str(file))
+    assert done.returncode == 1
+    assert "0.7 of 0.5" in done.stderr
+    assert _names(paths, "jobs") == jobs
+
+
 def test_the_pods_can_be_looked_into(paths: Paths) -> None:
     assert "superlink-0" in _lab(paths, "status").stdout
     assert "SuperNode" in _lab(paths, "logs", "lab-client-e1/supernode-0", "-c", "supernode").stdout
