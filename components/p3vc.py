@@ -116,7 +116,13 @@ def claim_job(
     return Job(
         name,
         metadata=metadata(spec, called, naming.client_namespace(spec.name, client.id), _labels(client), RETRY),
-        spec={"backoffLimit": 2, "template": _template(spec, client, container, argv, price)},
+        spec={
+            "backoffLimit": 2,  # for a container that was killed; what the P3-VC itself ended with is final
+            "podFailurePolicy": {
+                "rules": [{"action": "FailJob", "onExitCodes": {"operator": "In", "values": list(c.EXIT_FINAL)}}]
+            },
+            "template": _template(spec, client, container, argv, price),
+        },
         opts=pulumi.ResourceOptions.merge(opts, own),
     )
 

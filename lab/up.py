@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 from lab import disks, lifecycle, report
@@ -82,8 +83,9 @@ def up(paths: Paths, stack: str, policies: Path | None = None, folder: Path | No
             say("nothing changed: the testbed is as declared")
             return
     say(f"bringing stack {stack} up")
+    begun = datetime.now(UTC).replace(microsecond=0)  # a cluster's times are whole seconds
     done = engine.up()
-    _refuse(done, failures(paths, spec.name))
+    _refuse(done, failures(paths, spec.name, begun))
     report.show(engine.outputs())
     say("the testbed is up")
 

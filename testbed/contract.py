@@ -64,6 +64,8 @@ UID = 49999
 PORT_SUPERNODE_RUNTIME = 9094
 PORT_HEALTH = 9095
 
+EXIT_FINAL = (2, 3)  # of p3vc: bad input, refused over budget; the same command would end so again
+
 MANIFEST = "manifest.json"  # appears last in a complete release
 TRAINING = "training.json"  # beside it: the newest grant
 HISTORY = "history.jsonl"  # one line a round
