@@ -29,6 +29,8 @@ from flwr.supercore.superexec.executor import ExecutionSpec, Executor, LaunchRes
 from flwr.supercore.superexec.executor.config import ExecutorConfig
 from flwr.supercore.tls import validate_and_resolve_root_certificates
 
+from federation.connection import outlast_cuts
+
 PRELOAD = "federation.preload"
 App = Callable[[ExecutionSpec], None]
 
@@ -77,6 +79,7 @@ class ForkingExecutor(SubprocessExecutor):
 def _forked(app: App, spec: ExecutionSpec) -> None:
     """Begin as a new interpreter would: NumPy's global generator is the fork server's until it is seeded."""
     np.random.seed()
+    outlast_cuts()
     if spec.suppress_output:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for stream in (1, 2):
@@ -143,6 +146,7 @@ def superexec(arguments: Sequence[str]) -> None:
 
     Flower 1.41 has an interface for executors and no option that names one of ours, so its choice is replaced here.
     """
+    outlast_cuts()
     run_superexec.get_executor = _executor  # type: ignore[attr-defined]
     sys.argv = ["flower-superexec", *arguments]
     flower_superexec()

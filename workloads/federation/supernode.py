@@ -17,6 +17,8 @@ from flwr.supernode import start_client_internal as flower
 from flwr.supernode.cli import flower_supernode
 from flwr.supernode.fleet_http_connection import http_request_response
 
+from federation.connection import outlast_cuts
+
 FIRST, GROWTH, LONGEST = 0.1, 1.4, 3.0  # seconds, factor, seconds; the last is Flower's own
 T = TypeVar("T")
 
@@ -45,6 +47,7 @@ def supernode(arguments: Sequence[str]) -> None:
 
     Flower 1.41 has no setting for the pause, so what its loop asks for messages is replaced here.
     """
+    outlast_cuts()
     flower.http_request_response = _connection  # type: ignore[attr-defined, assignment]
     sys.argv = ["flower-supernode", *arguments]
     flower_supernode()

@@ -53,6 +53,31 @@ def charge(folder: Path, client: str, told: Settings) -> int:
     return p3vc.main([*argv, "--clipping-norm", repr(told.clipping_norm)])
 
 
+def write_certificates(root: Path) -> None:
+    """Write ``ca/ca.crt``, ``tls/tls.crt`` and ``tls/tls.key`` for a server on the loopback."""
+    now = datetime.datetime.now(datetime.UTC)
+    until = now + datetime.timedelta(days=1)
+    authority, server = ec.generate_private_key(ec.SECP384R1()), ec.generate_private_key(ec.SECP384R1())
+    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
+    addresses = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    signer = (
+        x509.CertificateBuilder(issuer, issuer, authority.public_key(), 1, now, until)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(authority, hashes.SHA256())
+    )
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "superlink")])
+    leaf = (
+        x509.CertificateBuilder(issuer, subject, server.public_key(), 2, now, until)
+        .add_extension(x509.SubjectAlternativeName(addresses), critical=False)
+        .sign(authority, hashes.SHA256())
+    )
+    (root / "ca" / "ca.crt").write_bytes(signer.public_bytes(ser.Encoding.PEM))
+    (root / "tls" / "tls.crt").write_bytes(leaf.public_bytes(ser.Encoding.PEM))
+    (root / "tls" / "tls.key").write_bytes(
+        server.private_bytes(ser.Encoding.PEM, ser.PrivateFormat.PKCS8, ser.NoEncryption())
+    )
+
+
 def free_ports(count: int) -> list[int]:
     """Return ports nobody listens on just now."""
     sockets = [socket.socket() for _ in range(count)]
@@ -107,7 +132,7 @@ class Loopback:
         self._processes: list[Process] = []
         for folder in ("ca", "tls", "superexec", "state", "results", "public-keys"):
             (root / folder).mkdir(parents=True)
-        self._certificates()
+        write_certificates(root)
         (root / "superexec" / "secret").write_bytes(secrets.token_bytes(32))
         for client, (images, labels) in clients.items():
             write_release(root / client / "private", images, labels)
@@ -198,26 +223,3 @@ class Loopback:
     def logs(self) -> str:
         """Return the end of every process's log, for a failed assertion."""
         return "\n".join(f"== {p.log.name}\n{p.log.read_text()[-2000:]}" for p in self._processes)
-
-    def _certificates(self) -> None:
-        now = datetime.datetime.now(datetime.UTC)
-        until = now + datetime.timedelta(days=1)
-        authority, server = ec.generate_private_key(ec.SECP384R1()), ec.generate_private_key(ec.SECP384R1())
-        issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
-        addresses = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-        root = (
-            x509.CertificateBuilder(issuer, issuer, authority.public_key(), 1, now, until)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .sign(authority, hashes.SHA256())
-        )
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "superlink")])
-        leaf = (
-            x509.CertificateBuilder(issuer, subject, server.public_key(), 2, now, until)
-            .add_extension(x509.SubjectAlternativeName(addresses), critical=False)
-            .sign(authority, hashes.SHA256())
-        )
-        (self.root / "ca" / "ca.crt").write_bytes(root.public_bytes(ser.Encoding.PEM))
-        (self.root / "tls" / "tls.crt").write_bytes(leaf.public_bytes(ser.Encoding.PEM))
-        (self.root / "tls" / "tls.key").write_bytes(
-            server.private_bytes(ser.Encoding.PEM, ser.PrivateFormat.PKCS8, ser.NoEncryption())
-        )
