@@ -32,14 +32,17 @@ def _text(value: object) -> str:
 
 
 def clients(outputs: Mapping[str, Any]) -> Table:
-    """One line a client: where it is, how it is reached, and what its data cost."""
-    columns = ("client", "node", "namespace", "VPC", "subnet", "address", "server", "ε", "budget left", "records")
+    """One line a client: where it is, how it is reached, and what its data cost: its release, and noisy training."""
+    noisy = any(one["trainingEpsilon"] for one in outputs["clients"].values())
+    costs = ("ε", "training ε", "training δ") if noisy else ("ε",)
+    columns = ("client", "node", "namespace", "VPC", "subnet", "address", "server", *costs, "budget left", "records")
     found = table("Clients", *columns)
     for name, one in sorted(outputs["clients"].items(), key=lambda item: int(item[1]["slot"])):
         left = f"{_text(one['budgetLeft'])} of {one['budget']}"
         subnet = f"{one['subnet']} {one['cidr']}"
         cells = (name, one["node"], one["namespace"], one["vpc"], subnet, one["address"], one["serverAddress"])
-        found.add_row(*map(_text, (*cells, one["epsilon"], left, one["records"])))
+        spent = (one["epsilon"], one["trainingEpsilon"], one["trainingDelta"])[: len(costs)]
+        found.add_row(*map(_text, (*cells, *spent, left, one["records"])))
     return found
 
 
