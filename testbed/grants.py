@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import lru_cache
 
 from testbed import addressing, placement
 from testbed.budget import show
@@ -16,8 +17,8 @@ Config = dict[str, str | int | float]
 
 def config(spec: Testbed) -> Config:
     """Return the app's run configuration, keys as in ``workloads/federation/pyproject.toml``."""
-    told, training = _learning(spec), spec.federation.training_dp
-    return told | {"grant": _run(spec, told)} if training else told
+    told = _learning(spec)
+    return told | {"grant": _run(spec)} if spec.federation.training_dp else told
 
 
 def grant(spec: Testbed, client: Client) -> Grant | None:
@@ -27,7 +28,7 @@ def grant(spec: Testbed, client: Client) -> Grant | None:
         return None
     return Grant(
         release=release(spec, client),
-        run=_run(spec, _learning(spec)),
+        run=_run(spec),
         epsilon=training.epsilon,
         delta=training.delta,
         rounds=spec.federation.rounds,
@@ -49,7 +50,8 @@ def _learning(spec: Testbed) -> Config:
     return told
 
 
-def _run(spec: Testbed, told: Config) -> str:
+@lru_cache(maxsize=1)  # every client is asked for its grant of the same run
+def _run(spec: Testbed) -> str:
     """Name the run to be granted by everything that makes the run's Job another one, which then runs again.
 
     A second run of the same grant would show the clients' data twice for one price: the server refuses it.
@@ -57,7 +59,7 @@ def _run(spec: Testbed, told: Config) -> str:
     server, training = spec.server, spec.federation.training_dp
     members = [[one.id, one.key, release(spec, one).claim] for one in placement.clients(spec)]
     content = {
-        "config": told,
+        "config": _learning(spec),
         "image": spec.federation.image,
         "number": training.number if training else None,
         "server": [server.node, server.port, server.image_pull_policy, str(addressing.server_address(spec))],
