@@ -141,7 +141,7 @@ def _template(spec: Testbed, client: Client, container: str, argv: Sequence[str]
     if made.disjoint is not None and made.partition is not None:
         index, count = made.partition
         annotations |= {c.ANNOTATION_PARTITION: f"{index}/{count}", c.ANNOTATION_DISJOINT: made.disjoint}
-    register = commands.p3vc_register(privacy.budget, privacy.composition, privacy.delta)
+    register = commands.p3vc_register(privacy.budget, privacy.composition, privacy.delta, spec.dataset.classes)
     return pods.template(
         spec,
         node=client.node,

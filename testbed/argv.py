@@ -12,7 +12,7 @@ from testbed.gaussian import LEAST_DELTA, MOST_DELTA
 
 MECHANISMS = ("laplace", "exponential", "paper")
 
-_REGISTER = frozenset(["data", "ledger", "budget", "composition", "delta"])
+_REGISTER = frozenset(["data", "ledger", "budget", "composition", "delta", "classes"])
 _CLAIM = frozenset(
     [
         "data",

@@ -41,6 +41,7 @@ def _learning(spec: Testbed) -> Config:
     told: Config = {
         key.replace("_", "-"): value for key, value in spec.federation if key not in ("image", "training_dp")
     }
+    told["num-classes"] = spec.dataset.classes
     if training := spec.federation.training_dp:
         told |= {
             "training-epsilon": show(training.epsilon),

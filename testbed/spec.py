@@ -154,6 +154,7 @@ class Dataset(Section):
 
     name: Id = "cifar10"
     format: Literal["auto", "cifar10", "npz", "folder"] = "auto"
+    classes: int = Field(10, ge=2, le=256, description="labels are 0 up to this; declared, so it tells of no record")
     download: Literal[False] = False
     partition: Literal["iid", "dirichlet", "none"] = "dirichlet"
     alpha: float = Field(0.5, ge=1e-3, le=1e6, description="Dirichlet concentration of the label skew")

@@ -47,7 +47,8 @@ def spend(here: Path, testbed: Testbed) -> Path:
     (here / "ledger").mkdir()
     e3 = next(one for one in placement.clients(testbed) if one.id == "e3")
     p, granted = testbed.privacy, grant(testbed, e3)
-    jobs = [p3vc_register(p.budget, p.composition, p.delta), p3vc_release(release(testbed, e3))]
+    register = p3vc_register(p.budget, p.composition, p.delta, testbed.dataset.classes)
+    jobs = [register, p3vc_release(release(testbed, e3))]
     for argv in [*jobs, *([p3vc_grant(granted)] if granted else [])]:
         p3vc(*(places.get(word, word) for word in argv[1:]))
     return here / "ledger"

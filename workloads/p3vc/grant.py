@@ -25,9 +25,15 @@ from p3vc.request import parallel
 
 GRANT = "training.json"
 _MODE = 0o640
-_RELATION = (
-    "any of the client's records replaced, one or all: its clipped update moves by at most 2 clipping norms, and every "
-    "round's mean over n clients has noise of standard deviation noise_multiplier x clipping_norm / n"
+_MOVES = (
+    "its clipped update moves by at most 2 clipping norms, and every round's mean over n clients has noise of standard "
+    "deviation noise_multiplier x clipping_norm / n"
+)
+_RELATION = f"any of the client's records replaced, one or all: {_MOVES}"
+# A record with another label would be another client's, and two updates would move: labels stay, as for the release.
+_RELATION_OF_DIRICHLET = (
+    "any of the client's records replaced, one or all, each by one of the same label; labels are public, for by them "
+    f"records are dealt to clients: {_MOVES}"
 )
 
 
@@ -77,6 +83,7 @@ class Training:
 
     def as_json(self, account: Account) -> dict[str, Any]:
         """Return the content of ``training.json``; nothing in it depends on a record."""
+        by_label = self.partition is not None and self.partition.partitioner == "dirichlet"
         return {
             "grant": self.grant,
             "claim": self.claim,
@@ -86,7 +93,7 @@ class Training:
             "rounds": self.rounds,
             "clipping_norm": self.clipping_norm,
             "noise_multiplier": gaussian.noise_multiplier(self.epsilon, self.delta, self.rounds),
-            "relation": _RELATION,
+            "relation": _RELATION_OF_DIRICHLET if by_label else _RELATION,
         }
 
 

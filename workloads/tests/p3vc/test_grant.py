@@ -56,6 +56,17 @@ def test_a_grant_is_charged_once_and_says_what_the_run_may_do(tool: Tool) -> Non
     assert tool.run("verify", "--release", str(tool.folder / "out"), "--claim", "a")[0] == 0
 
 
+def test_the_relation_says_what_a_partition_by_label_leaves_out(tool: Tool) -> None:
+    """A record of another label would be another client's: two updates would move, which half the noise is for."""
+    tool.register("--delta", "1e-5")
+    relations = {}
+    for partitioner in ("iid", "dirichlet"):
+        assert grant(tool, partitioner, "--partition", "0/2", "--partitioner", partitioner, out=partitioner)[0] == 0
+        relations[partitioner] = json.loads((tool.folder / partitioner / "training.json").read_text())["relation"]
+    assert "labels" not in relations["iid"]
+    assert "each by one of the same label; labels are public" in relations["dirichlet"]
+
+
 def test_a_person_sees_the_runs_apart_from_the_releases(tool: Tool) -> None:
     tool.register("--delta", "1e-5")
     tool.release("a")
