@@ -18,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p3vc.errors import BadInputError
-from p3vc.formats import Batch, Piece, Source
+from p3vc.formats import Batch, Piece, Source, regular
 
 _NAME = re.compile(r"^(data_batch_\d+|test_batch)(\.bin)?$")
 _PIXELS = 3 * 32 * 32
 _RECORD = 1 + _PIXELS
+_LAST_LABEL = 9
 
 
 def batches_in(path: Path) -> tuple[Path, ...]:
@@ -56,7 +57,7 @@ class Cifar10(Source):
     shape = (3, 32, 32)
 
     def __init__(self, files: tuple[Path, ...]) -> None:
-        self.files = files
+        self.files = tuple(regular(file) for file in files)
         self._binary = files[0].suffix == ".bin"
         self._counts = [self._count(file) for file in files]
         self.records = sum(self._counts)
@@ -118,6 +119,10 @@ def _read(file: Path, first: int, count: int) -> NDArray[np.uint8]:
         stream.seek(first * _RECORD)
         if stream.readinto(rows.data) != rows.size:
             raise BadInputError(f"{file}: ends inside a record: truncated")
+    if rows[:, 0].max() > _LAST_LABEL:
+        raise BadInputError(
+            f"{file}: has a record with label {rows[:, 0].max()} instead of 0 to {_LAST_LABEL}: damaged or not CIFAR-10"
+        )
     return rows
 
 
@@ -145,8 +150,16 @@ def _pickled(file: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         with file.open("rb") as stream:
             held = _ArraysOnly(stream, encoding="bytes").load()
         images, labels = held[b"data"], np.asarray(held[b"labels"])
-        if images.dtype != np.uint8 or images.shape != (labels.size, _PIXELS) or labels.dtype.kind not in "iu":
+        if not labels.size:
+            raise ValueError("it holds no record")
+        if images.dtype != np.uint8 or images.shape != (labels.size, _PIXELS):
             raise ValueError(f"data is {images.dtype} {images.shape} with {labels.size} labels")
+        if labels.dtype.kind not in "iu" or labels.ndim != 1:
+            raise ValueError(
+                f"its labels are {labels.dtype} of shape {labels.shape}; they must be integers, one a record"
+            )
+        if labels.min() < 0 or labels.max() > _LAST_LABEL:
+            raise ValueError(f"its labels are {labels.min()} to {labels.max()} instead of 0 to {_LAST_LABEL}")
     except Exception as error:  # a doctored pickle may raise anything
         raise BadInputError(
             f"{file}: is not a CIFAR-10 batch of the Python version ({error}); download it again, or use the binary "

@@ -6,12 +6,16 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from p3vc.errors import BadInputError
-from p3vc.formats import Batch, Piece, Shape, Source
+from p3vc.formats import Batch, Piece, Shape, Source, regular
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".pgm", ".webp", ".tif", ".tiff")
 
@@ -72,12 +76,24 @@ class _Named:
 def _load(file: Path) -> NDArray[np.uint8]:
     from PIL import Image  # noqa: PLC0415 - only folders need it
 
+    regular(file)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(file) as image:
+                _usable(image)
                 grey = image.mode in ("1", "L", "LA")
                 pixels = np.asarray(image.convert("L" if grey else "RGB"), np.uint8)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's readers may raise anything on damaged bytes
         raise BadInputError(f"{file}: cannot be decoded ({error}); replace or remove it") from error
     return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _usable(image: Picture) -> None:
+    """Raise where conversion to 8 bits a channel would silently leave most of an image out."""
+    if (frames := getattr(image, "n_frames", 1)) > 1:
+        raise ValueError(f"it holds {frames} images; save the one to release as a file of its own")
+    if image.mode.startswith(("I", "F")):
+        raise ValueError(f"it has more than 8 bits a pixel, mode {image.mode}; save it with 8 bits, grey or RGB")

@@ -118,7 +118,7 @@ def test_pieces_travel_to_another_process_and_load_there(tmp_path: Path, layout:
         cifar(path)
     elif layout == "pickled":
         path.mkdir()
-        held = {b"data": images(30, (3, 32, 32)).reshape(30, -1), b"labels": list(range(30))}
+        held = {b"data": images(30, (3, 32, 32)).reshape(30, -1), b"labels": [i % 10 for i in range(30)]}
         (path / "data_batch_1").write_bytes(pickle.dumps(held, protocol=2))
     else:
         (path / "a").mkdir(parents=True)
