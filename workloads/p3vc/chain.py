@@ -6,7 +6,7 @@ leaves it out, the next writer cuts it off. Beside the file, ``.head`` holds the
 replaced atomically after each append: a file shorter than its head has lost lines and is refused.
 
 The chain shows accidents and edits by those who cannot rewrite it whole. It is no proof against who owns the folder;
-the head that each release's manifest quotes is a copy out of that owner's reach.
+what each release's manifest quotes of the head is a copy out of that owner's reach.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,11 @@ from typing import Any
 from p3vc.errors import BadInputError
 
 GENESIS = "0" * 64
+_HEAD = re.compile(rb"([0-9]{1,15}) ([0-9a-f]{64})\n?")
+_RESTORE = (
+    "from the newest backup. One from before the last claim forgets what was spent since: then nothing more may be "
+    "released from this dataset"
+)
 
 
 class Chain:
@@ -31,39 +37,50 @@ class Chain:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.entries: list[dict[str, Any]] = []
-        self.head = GENESIS
+        self.heads = [GENESIS]  # after each number of lines
         self._length = 0  # bytes of whole lines
         self._read()
 
+    @property
+    def head(self) -> str:
+        """The hash of the last line."""
+        return self.heads[-1]
+
     def _read(self) -> None:
         anchor = self.path.with_suffix(".head")
-        known = anchor.read_text().strip() if anchor.exists() else None  # read first: a writer moves it last
+        known = anchor.read_bytes() if anchor.exists() else None  # read first: a writer moves it last
         data = self.path.read_bytes() if self.path.exists() else b""
-        hashes = [GENESIS]
         for number, line in enumerate(data.splitlines(keepends=True)):
             if not line.endswith(b"\n"):
                 break
             try:
                 record = json.loads(line)
-                intact = record["seq"] == number and record["prev"] == hashes[-1]
-            except (ValueError, TypeError, KeyError):
+                intact = record["seq"] == number and record["prev"] == self.head
+            except (ValueError, TypeError, KeyError, RecursionError):
                 intact = False
             if not intact:
                 raise BadInputError(
                     f"{self.path}: line {number + 1} breaks the hash chain: the ledger was edited or damaged. "
-                    "Restore it from a backup; nothing is released from this dataset until then"
+                    f"Restore it {_RESTORE}"
                 )
             self.entries.append(record)
-            hashes.append(hashlib.sha256(line).hexdigest())
+            self.heads.append(hashlib.sha256(line).hexdigest())
             self._length += len(line)
-        self.head = hashes[-1]
         if known is not None:
-            length, _, digest = known.partition(" ")
-            if not length.isdigit() or int(length) >= len(hashes) or hashes[int(length)] != digest:
-                raise BadInputError(
-                    f"{self.path}: holds {len(self.entries)} lines that do not lead to its head {anchor.name} (line "
-                    f"{length}): lines were removed or replaced. Restore both from a backup"
-                )
+            self._compare(anchor, known)
+        elif len(self.entries) > 1 and not anchor.exists():  # it appears between the first line and the second
+            raise BadInputError(f"{self.path}: has lost its head {anchor.name}. Restore both {_RESTORE}")
+
+    def _compare(self, anchor: Path, known: bytes) -> None:
+        head = _HEAD.fullmatch(known)
+        if head is None:
+            raise BadInputError(f"{anchor}: is damaged: it is not a line's number and hash. Restore it {_RESTORE}")
+        length, digest = int(head[1]), head[2].decode()
+        if length >= len(self.heads) or self.heads[length] != digest:
+            raise BadInputError(
+                f"{self.path}: holds {len(self.entries)} lines that do not lead to its head {anchor.name} (line "
+                f"{length}): lines were removed or replaced. Restore both {_RESTORE}"
+            )
 
     def append(self, entry: dict[str, Any]) -> None:
         """Add one entry durably; when this returns it survives any crash."""
@@ -83,7 +100,7 @@ class Chain:
             sync_folder(self.path.parent)
         self.entries.append(record)
         self._length += len(line)
-        self.head = hashlib.sha256(line).hexdigest()
+        self.heads.append(hashlib.sha256(line).hexdigest())
         replace(self.path.with_suffix(".head"), f"{len(self.entries)} {self.head}\n".encode(), 0o640)
 
 

@@ -1,7 +1,9 @@
-"""The digest of a dataset's content, however it is packed, named or mounted.
+"""The digest of a dataset's content: its records in order, wherever and however they are packed.
 
-The ledger is keyed on it, so copying, renaming or re-compressing a dataset resets no budget. It digests the records
-in order: a dataset with a record changed is another dataset, and its owner's registration of it is a new decision.
+The ledger is keyed on it, so copying or re-compressing a dataset, or renaming an archive, resets no budget. A dataset
+with a record changed or in another place is another dataset, and its owner's registration of it is a new decision.
+Names matter where they order the records: renaming images or classes of a folder, or CIFAR-10's batches, may reorder
+them.
 """
 
 from __future__ import annotations
