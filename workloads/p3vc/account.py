@@ -65,7 +65,8 @@ class Account:
     terms: Terms = field(default_factory=lambda: Terms(Decimal(0), "basic", None, "refuse"))
     invariants: Invariants = field(default_factory=lambda: Invariants(0, (0, 0, 0), 0))
     violations: dict[str, int] = field(default_factory=dict)
-    fingerprints: set[str] = field(default_factory=set)
+    key_check: str | None = None  # of the ledger's key; none was written before there was one
+    fingerprints: set[str] = field(default_factory=set)  # keyed; those from before they were match nothing
     claims: dict[str, Claim] = field(default_factory=dict)
 
     @property
@@ -121,6 +122,7 @@ class Account:
             )
         if "fingerprint" in entry:
             self.fingerprints.add(entry["fingerprint"])
+            self.key_check = entry.get("key_check", self.key_check)
 
     def append(self, entry: dict[str, Any]) -> None:
         """Write an entry durably, then replay it."""

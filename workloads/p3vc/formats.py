@@ -80,13 +80,15 @@ class Source(ABC):
         """
 
     def fingerprint(self) -> str:
-        """Return a digest of the files' names, sizes and times: equal means the same files untouched, nothing more."""
+        """Return a digest of the files' names, sizes and times: equal means the same files untouched, nothing more.
+
+        It depends on the raw data (a compressed file's size does), so only its keyed form is kept.
+        """
         state = hashlib.sha256(self.kind.encode())
         for file in self.files:
-            status = file.stat()
-            state.update(
-                f"\0{file.parent.name}/{file.name}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ino}".encode()
-            )
+            now = file.stat()  # the time of change, too: that of modification can be set back
+            state.update(f"\0{file.parent.name}/{file.name}\0{now.st_size}\0{now.st_mtime_ns}".encode())
+            state.update(f"\0{now.st_ctime_ns}\0{now.st_ino}".encode())
         return state.hexdigest()
 
 

@@ -2,7 +2,8 @@
 
 A dataset is named by the HMAC of its content digest under the ledger's own random key. Manifests and termination
 messages carry that name, and a plain digest there would be an exact answer about the raw data, outside any DP claim:
-who knows all records but one could test guesses of the last.
+who knows all records but one could test guesses of the last. What else of the files enters the chain, or leaves it in a
+manifest, is keyed too: a compressed file's size depends on its pixels.
 
 Life of a claim: ``reserve`` (admitted under the registered rule; counts from here on) → the claim's secret seed is
 stored → ``commit`` (names the seed's SHA-256) → the data is read and released → ``complete`` (names the manifest's
@@ -20,7 +21,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +36,7 @@ from p3vc.errors import BadInputError, RefusedError
 from p3vc.invariants import Invariants
 
 _PREFIX = "hmac-sha256:"
+_KEY_BYTES = 32
 
 
 class Ledger:
@@ -54,25 +58,53 @@ class Ledger:
         path = self.folder / "key"
         if not path.exists():
             with self._locked():
-                if any(self.folder.glob("*.jsonl")):
-                    raise BadInputError(f"{path}: the ledger has lost its key; restore it from a backup")
-                if not path.exists():
-                    replace(path, os.urandom(32), 0o600)
-        return _PREFIX + hmac.digest(path.read_bytes(), content, "sha256").hex()
+                if not path.exists() and not any(self.folder.glob("*.jsonl")):
+                    replace(path, os.urandom(_KEY_BYTES), 0o600)
+        return _PREFIX + hmac.digest(self._key(), content, "sha256").hex()
+
+    def _key(self) -> bytes:
+        path = self.folder / "key"
+        try:
+            key = path.read_bytes()
+        except FileNotFoundError:
+            raise BadInputError(f"{path}: the ledger has lost its key; restore it from a backup") from None
+        if len(key) != _KEY_BYTES:  # another key would give every dataset another name, and with it a fresh budget
+            raise BadInputError(
+                f"{path}: the ledger's key is damaged: it has {len(key)} bytes instead of {_KEY_BYTES}; restore it "
+                "from a backup"
+            )
+        return key
+
+    def _keyed(self, purpose: str, text: str = "") -> str:
+        """Return what stands for ``text`` where it may be seen; no content digest is as long as what is keyed here."""
+        return hmac.digest(self._key(), f"{purpose} {text}".encode(), "sha256").hex()
 
     def accounts(self) -> dict[str, Account]:
         """Replay every account, by dataset digest.
 
         Raises:
-            BadInputError: a chain is broken.
+            BadInputError: a chain is broken, a file is no account of this ledger, or the key is not this ledger's.
         """
         found = {}
         for path in sorted(self.folder.glob("*.jsonl")):
+            if not re.fullmatch("[0-9a-f]{64}", path.stem):
+                raise BadInputError(f"{path}: is no account's file: move it out of the ledger's folder")
             account = Account(Chain(path))
             for entry in account.chain.entries:
                 account.apply(entry)
-            if account.dataset:  # a registration torn by a crash leaves an empty file
-                found[account.dataset] = account
+            if not account.dataset:  # a registration torn by a crash leaves an empty file
+                continue
+            if account.dataset != _PREFIX + path.stem:
+                raise BadInputError(
+                    f"{path}: holds a copy of the account of {account.dataset}, whose file is named after it: move "
+                    "this one out of the ledger's folder"
+                )
+            if account.key_check not in (None, self._keyed("key check")):
+                raise BadInputError(
+                    f"{self.folder / 'key'}: is not the key that {path.name} was written under; restore it from a "
+                    "backup"
+                )
+            found[account.dataset] = account
         orphans = [head.name for head in self.folder.glob("*.head") if not head.with_suffix(".jsonl").exists()]
         if orphans:
             raise BadInputError(
@@ -82,7 +114,13 @@ class Ledger:
 
     def seen(self, fingerprint: str) -> Account | None:
         """Return the account of a dataset whose untouched files were read before."""
-        return next((a for a in self.accounts().values() if fingerprint in a.fingerprints), None)
+        return next(
+            (a for a in self.accounts().values() if self._keyed("fingerprint", fingerprint) in a.fingerprints), None
+        )
+
+    def _sight(self, fingerprint: str) -> dict[str, str]:
+        """Return what an entry says of files that were read whole: which they were, and under which key."""
+        return {"fingerprint": self._keyed("fingerprint", fingerprint), "key_check": self._keyed("key check")}
 
     def register(
         self, dataset: str, terms: Terms, invariants: Invariants, violations: dict[str, int], fingerprint: str
@@ -103,7 +141,7 @@ class Ledger:
                         "terms": terms.as_json(),
                         "invariants": invariants.as_json(),
                         "violations": violations,
-                        "fingerprint": fingerprint,
+                        **self._sight(fingerprint),
                     }
                 )
                 return True
@@ -115,14 +153,41 @@ class Ledger:
                     f"dataset {dataset} is already registered with {', '.join(different)}; the terms of a dataset "
                     "are fixed once: ask for the registered ones"
                 )
-            if fingerprint not in account.fingerprints:
-                account.append({"type": "seen", "fingerprint": fingerprint})
+            sight = self._sight(fingerprint)
+            if sight["fingerprint"] not in account.fingerprints:
+                account.append({"type": "seen", **sight})
             return False
 
     def note(self, dataset: str, fingerprint: str) -> None:
         """Remember that files with this fingerprint hold ``dataset``."""
         with self._locked():
-            self.accounts()[dataset].append({"type": "seen", "fingerprint": fingerprint})
+            self.accounts()[dataset].append({"type": "seen", **self._sight(fingerprint)})
+
+    def quote(self, account: Account) -> dict[str, Any]:
+        """Return how many lines an account has, and their head in a form that tells of the data only by the key."""
+        return {"seq": len(account.chain.entries), "head": _PREFIX + self._keyed("head", account.chain.head)}
+
+    def compare(self, manifest: Path) -> None:
+        """Compare an account with what the manifest of an earlier release, if there is one, quotes of it.
+
+        Raises:
+            BadInputError: the account has forgotten that release.
+        """
+        try:
+            held = json.loads(manifest.read_bytes())
+            dataset, seq, head = str(held["dataset"]), held["ledger"]["seq"], held["ledger"]["head"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return  # nothing there that was ever released
+        account = self.accounts().get(dataset)
+        if account is None:
+            return
+        known = next((known for number, known in enumerate(account.chain.heads) if number == seq), None)
+        if known is None or head not in (known, _PREFIX + self._keyed("head", known)):  # plain: an older manifest's
+            raise BadInputError(
+                f"{account.chain.path}: has forgotten the release of {manifest}, made when it had {seq} lines: it was "
+                "restored from an older backup, which forgets what was spent since, or lines were replaced. Restore "
+                "the newest one; nothing was charged or read"
+            )
 
     @contextmanager
     def exclusively(self, claim: str) -> Iterator[None]:

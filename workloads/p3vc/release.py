@@ -54,6 +54,7 @@ def release(
     )
     _compatible(request, source, account)
     with book.exclusively(request.claim):
+        book.compare(out / output.MANIFEST)
         account = book.admit(account.dataset, request.claim, request.parameters(account), request.charge(account))
         state = account.claims[request.claim]
         try:
@@ -176,4 +177,5 @@ def _write(
                     "recognised anew"
                 )
             manifest = manifests.manifest(request, mechanism, account, violations, target.labels.count)
+            manifest["ledger"] |= book.quote(account)
             return manifest, target.publish(manifest, crew)
