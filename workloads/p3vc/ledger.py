@@ -263,8 +263,8 @@ class Ledger:
                 seed = self._seed(claim)
                 if seed is None or hashlib.sha256(seed).hexdigest() != state.commitment:
                     raise RefusedError(
-                        f"claim {claim}: was interrupted and its seed is lost, so its noise cannot be repeated; "
-                        "fresh noise costs again: ask under a new claim id"
+                        f"claim {claim}: was interrupted and its seed is lost or was destroyed, so its noise cannot "
+                        "be repeated; fresh noise costs again: ask under a new claim id"
                     )
                 return account, seed
             seed = os.urandom(32)
@@ -279,11 +279,13 @@ class Ledger:
             account = self.accounts()[dataset]
             if account.claims[claim].status != "complete":
                 account.append({"type": "complete", "claim": claim, "manifest": manifest})
-            path = self.folder / "seeds" / _name(claim)
-            if path.exists():
-                path.unlink()
-                sync_folder(path.parent)
+            self._destroy_seed(claim)
             return account
+
+    def forfeit(self, claim: str) -> None:
+        """Destroy a committed claim's seed, so that its noise falls on no other data; its charge stays."""
+        with self._locked():
+            self._destroy_seed(claim)
 
     def cancel(self, claim: str) -> Account:
         """Give back a reservation that was never committed.
@@ -303,6 +305,12 @@ class Ledger:
                     account.append({"type": "cancel", "claim": claim})
                     return account
         raise BadInputError(f"claim {claim}: not in this ledger")
+
+    def _destroy_seed(self, claim: str) -> None:
+        path = self.folder / "seeds" / _name(claim)
+        if path.exists():
+            path.unlink()
+            sync_folder(path.parent)
 
     def _seed(self, claim: str) -> bytes | None:
         path = self.folder / "seeds" / _name(claim)

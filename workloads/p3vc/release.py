@@ -1,13 +1,15 @@
 """Releasing a dataset under a claim.
 
 Order of a release: the headers are read and the dataset is recognised (untouched files by their fingerprint, others
-by their digest) → the claim is admitted and committed in the ledger → the records are read once, digested and
-released → the digest is compared → the output appears → the claim is complete. No record influences any output
-before the commit, and an output whose records were not those of the charged dataset never appears.
+by their digest) → the place of the output is tried → the claim is admitted and committed in the ledger → the records
+are read once, digested and released → the digest is compared → the output appears → the claim is complete. No record
+influences any output before the commit, and an output whose records were not those of the charged dataset never
+appears; nor is its noise ever used again.
 """
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -21,7 +23,7 @@ from p3vc import mechanisms, output
 from p3vc.account import Account
 from p3vc.dataset import DatasetDigest, batch_records, leaf
 from p3vc.errors import BadInputError, RefusedError
-from p3vc.formats import Piece, Source
+from p3vc.formats import Piece, Shape, Source
 from p3vc.invariants import Invariants, Violations, check
 from p3vc.keystream import Keystream
 from p3vc.ledger import Ledger
@@ -55,6 +57,8 @@ def release(
     _compatible(request, source, account)
     with book.exclusively(request.claim):
         book.compare(out / output.MANIFEST)
+        if request.claim not in book.accounts()[account.dataset].claims:
+            _try(out, source.shape)
         account = book.admit(account.dataset, request.claim, request.parameters(account), request.charge(account))
         state = account.claims[request.claim]
         try:
@@ -76,6 +80,25 @@ def release(
             )
         account = book.complete(account.dataset, request.claim, digest)
     return manifests.record(manifest, digest, account), new
+
+
+def _try(out: Path, shape: Shape) -> None:
+    """Find out before a charge whether a release can be written, leaving nothing behind.
+
+    Raises:
+        BadInputError: it cannot.
+    """
+    made = not out.exists()
+    try:
+        with output.Output(out, shape):
+            pass
+    except OSError as error:
+        raise BadInputError(
+            f"--out {out}: cannot be written ({error.strerror}); name a folder that can be. Nothing was charged"
+        ) from error
+    if made:
+        with contextlib.suppress(OSError):  # something else is there by now
+            out.rmdir()
 
 
 def _compatible(request: Request, source: Source, account: Account) -> None:
@@ -171,10 +194,11 @@ def _write(
                 violations.add(one.violations)
                 target.extend(one.count, one.rows)
             if book.identify(digest.result()) != account.dataset:
+                book.forfeit(request.claim)
                 raise BadInputError(
-                    "the data is not what its untouched files promised: another dataset was charged. Nothing was "
-                    "released; the charge stays because reading had begun. Touch the data's files so that they are "
-                    "recognised anew"
+                    f"claim {request.claim}: the data is not what its untouched files promised: another dataset was "
+                    "charged. Nothing was released; the charge stays because reading had begun, and the claim ends. "
+                    "Touch the data's files so that they are recognised anew, and ask under a new claim id"
                 )
             manifest = manifests.manifest(request, mechanism, account, violations, target.labels.count)
             manifest["ledger"] |= book.quote(account)

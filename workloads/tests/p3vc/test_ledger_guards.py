@@ -15,7 +15,7 @@ import pytest
 from p3vc.account import Account
 from p3vc.chain import Chain
 from p3vc.errors import BadInputError
-from p3vc.formats import open_source
+from p3vc.formats import Npz, open_source
 from p3vc.ledger import Ledger
 from tests.p3vc.support import Tool, save
 
@@ -116,6 +116,22 @@ def test_an_older_ledger_is_read_and_recognises_its_data_anew(tool: Tool, monkey
     assert "is not the key" in tool.release("d", "0.5", "out-d")[2]
 
 
+def test_the_noise_of_a_claim_that_met_other_data_is_never_used(tool: Tool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Npz, "fingerprint", lambda _: "untouched")
+    tool.register()
+    good = tool.data.read_bytes()
+    save(tool.data, seed=4)
+    code, _, err = tool.release("a")
+    assert (code, "new claim id" in err) == (2, True)
+    assert list((tool.ledger / "seeds").iterdir()) == []
+    tool.data.write_bytes(good)
+    code, _, err = tool.release("a")
+    assert (code, "new claim id" in err) == (3, True)
+    assert not (tool.folder / "out" / "images.npy").exists()
+    assert tool.state()["spent"] == "0.7"
+    assert tool.release("b")[0] == 0
+
+
 def test_a_chain_of_several_lines_needs_its_head(tool: Tool) -> None:
     tool.register()
     account(tool).with_suffix(".head").unlink()
@@ -194,3 +210,12 @@ def test_first_registrations_at_once_share_a_key(tool: Tool, monkeypatch: pytest
     code, _, err = tool.register()
     assert (code, err) == (0, "")
     assert len(Ledger(tool.ledger).accounts()) == 2
+
+
+@pytest.mark.parametrize("out", ["file", "file/below"])
+def test_where_nothing_can_be_written_nothing_is_charged(tool: Tool, out: str) -> None:
+    tool.register()
+    (tool.folder / "file").write_text("in the way")
+    code, _, err = tool.release("a", "0.7", out)
+    assert (code, f"--out {tool.folder / out}: cannot be written" in err) == (2, True)
+    assert tool.state()["claims"] == {}
