@@ -65,6 +65,7 @@ class Account:
     terms: Terms = field(default_factory=lambda: Terms(Decimal(0), "basic", None, "refuse"))
     invariants: Invariants = field(default_factory=lambda: Invariants(0, (0, 0, 0), 0))
     violations: dict[str, int] = field(default_factory=dict)
+    classes_declared: bool = False  # the data owner named the label set; else it was taken from the labels
     key_check: str | None = None  # of the ledger's key; none was written before there was one
     fingerprints: set[str] = field(default_factory=set)  # keyed; those from before they were match nothing
     claims: dict[str, Claim] = field(default_factory=dict)
@@ -89,6 +90,11 @@ class Account:
         """What is left of the budget."""
         return max(Decimal(0), self.terms.budget - self.spent)
 
+    @property
+    def private_labels(self) -> list[str]:
+        """The claims that released, or may have released, private labels."""
+        return [name for name, claim in self.claims.items() if claim.parameters.get("label_epsilon") is not None]
+
     def after(self, *charges: Charge) -> Decimal:
         """Return what would be spent after further charges."""
         return spent([*self.charges, *charges], self.terms.composition, self.terms.delta)
@@ -103,6 +109,9 @@ class Account:
         if kind == "register":
             self.dataset, self.terms = entry["dataset"], Terms.from_json(entry["terms"])
             self.invariants, self.violations = Invariants.from_json(entry["invariants"]), entry["violations"]
+            self.classes_declared = entry.get("classes_declared", False)
+        elif kind == "declare":
+            self.classes_declared = True
         elif kind == "reserve":
             epsilon = INFINITE if entry["epsilon"] == UNBOUNDED else Decimal(entry["epsilon"])
             family = entry["parallel"] or {"family": None, "part": None}

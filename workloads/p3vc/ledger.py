@@ -123,9 +123,19 @@ class Ledger:
         return {"fingerprint": self._keyed("fingerprint", fingerprint), "key_check": self._keyed("key check")}
 
     def register(
-        self, dataset: str, terms: Terms, invariants: Invariants, violations: dict[str, int], fingerprint: str
+        self,
+        dataset: str,
+        terms: Terms,
+        invariants: Invariants,
+        violations: dict[str, int],
+        fingerprint: str,
+        *,
+        classes_declared: bool,
     ) -> bool:
         """Open an account, or confirm it on the same terms. Returns whether it is new.
+
+        A label set that was taken from the data may be declared later, as it is: but not once private labels were
+        released under it, for then it has already told of them.
 
         Raises:
             BadInputError: it is registered on other terms.
@@ -141,6 +151,7 @@ class Ledger:
                         "terms": terms.as_json(),
                         "invariants": invariants.as_json(),
                         "violations": violations,
+                        "classes_declared": classes_declared,
                         **self._sight(fingerprint),
                     }
                 )
@@ -156,6 +167,8 @@ class Ledger:
             sight = self._sight(fingerprint)
             if sight["fingerprint"] not in account.fingerprints:
                 account.append({"type": "seen", **sight})
+            if classes_declared and not account.classes_declared and not account.private_labels:
+                account.append({"type": "declare", "classes": invariants.classes})
             return False
 
     def note(self, dataset: str, fingerprint: str) -> None:

@@ -48,7 +48,14 @@ def register(
     invariants = replace(provisional, classes=declared.classes or labels)
     book = Ledger(ledger, create=True)
     dataset = book.identify(content)
-    new = book.register(dataset, terms, invariants, violations.as_json(), fingerprint)
+    new = book.register(
+        dataset,
+        terms,
+        invariants,
+        violations.as_json(),
+        fingerprint,
+        classes_declared=declared.classes is not None,
+    )
     return book.accounts()[dataset], new
 
 

@@ -115,6 +115,17 @@ def _compatible(request: Request, source: Source, account: Account) -> None:
         )
     if request.label_epsilon is not None and account.invariants.classes < 2:
         raise BadInputError("--labels private: the dataset has one class only; there is nothing to protect")
+    new = request.claim not in account.claims  # repeating what was released tells nothing more
+    if new and request.label_epsilon is not None and not account.classes_declared:
+        fix = (
+            f"claim {account.private_labels[0]} released private labels under it already: release with public labels"
+            if account.private_labels
+            else "its owner declares it: register with --classes N"
+        )
+        raise BadInputError(
+            "--labels private: the dataset was registered without --classes, so the label set that a release "
+            f"publishes was taken from the very labels to protect; {fix}"
+        )
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from p3vc.formats import Npz, open_source
 from p3vc.ledger import Ledger
 from tests.p3vc.support import Tool, save
 
+PRIVATE = ("--labels", "private", "--label-epsilon", "0.1")
+
 
 def account(tool: Tool) -> Path:
     (found,) = tool.ledger.glob("*.jsonl")
@@ -130,6 +132,33 @@ def test_the_noise_of_a_claim_that_met_other_data_is_never_used(tool: Tool, monk
     assert not (tool.folder / "out" / "images.npy").exists()
     assert tool.state()["spent"] == "0.7"
     assert tool.release("b")[0] == 0
+
+
+def test_private_labels_need_a_declared_label_set(tool: Tool) -> None:
+    tool.register()
+    code, _, err = tool.release("a", "0.7", "out", *PRIVATE)
+    assert (code, "register with --classes N" in err) == (2, True)
+    assert tool.state()["claims"] == {}
+    assert tool.release("p", "0.7", "out-p")[0] == 0  # public labels need none
+    assert tool.register("--classes", "6")[0] == 2
+    assert tool.register("--classes", "5")[0] == 0
+    assert [entry["type"] for entry in tool.state()["entries"]].count("declare") == 1
+    before = account(tool).read_bytes()
+    assert tool.register("--classes", "5")[0] == 0
+    assert tool.register()[0] == 0
+    assert account(tool).read_bytes() == before
+    assert tool.release("a", "0.7", "out", *PRIVATE)[0] == 0
+
+
+def test_a_label_set_that_private_labels_told_of_is_not_declared_later(tool: Tool) -> None:
+    tool.register("--classes", "5")
+    tool.release("a", "0.7", "out", *PRIVATE)
+    make_old(tool)
+    assert tool.register("--classes", "5")[0] == 0
+    (tool.folder / "out").rename(tool.folder / "out-a")
+    code, _, err = tool.release("b", "0.7", "out-b", *PRIVATE)
+    assert (code, "claim a released private labels" in err) == (2, True)
+    assert tool.release("b", "0.7", "out-b")[0] == 0
 
 
 def test_a_chain_of_several_lines_needs_its_head(tool: Tool) -> None:

@@ -71,7 +71,7 @@ def test_pixels_decide_nothing(tool: Tool) -> None:
 
 
 def test_a_dirichlet_split_of_private_labels_is_refused(tool: Tool) -> None:
-    tool.register()
+    tool.register("--classes", "5")
     private = ("--labels", "private", "--label-epsilon", "0.1")
     code, _, err = tool.release("a", "0.7", "out", "--partition", "0/4", "--partitioner", "dirichlet", *private)
     assert (code, "iid" in err) == (2, True)

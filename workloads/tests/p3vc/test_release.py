@@ -108,10 +108,11 @@ def test_the_release_does_not_depend_on_the_number_of_workers(
     prepare(tool)
     monkeypatch.setattr(os, "urandom", lambda n: bytes(range(n)))
     shape = ("--shape", "3x256x200") if prepare is _pictures else ()
+    declared = ("--classes", "5") if "private" in more and not classes else classes
     found = []
     for workers in ("1", "2"):
         tool.ledger = tool.folder / f"ledger-{workers}"
-        code, _, err = tool.register(*shape, *classes, "--on-violation", "drop", "--workers", workers, budget="10")
+        code, _, err = tool.register(*shape, *declared, "--on-violation", "drop", "--workers", workers, budget="10")
         assert (code, err) == (0, "")
         forked = resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt
         code, _, err = tool.release("a", "0.7", f"out-{workers}", *more, "--workers", workers, "--accept-no-claim")
@@ -148,7 +149,7 @@ def test_every_claim_has_noise_of_its_own(tool: Tool) -> None:
 
 def test_private_labels_are_randomised_and_charged(tool: Tool) -> None:
     save(tool.data, 2000, (1, 4, 4), classes=4)
-    tool.register()
+    tool.register("--classes", "4")
     code, out, _ = tool.release("a", "0.5", "out", "--labels", "private", "--label-epsilon", "1.2", "--json")
     assert code == 0
     assert json.loads(out)["epsilon"] == "1.7"
