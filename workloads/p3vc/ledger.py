@@ -138,11 +138,12 @@ class Ledger:
         released under it, for then it has already told of them.
 
         Raises:
-            BadInputError: it is registered on other terms.
+            BadInputError: it is registered on other terms, or the delta means nothing for so many records.
         """
         with self._locked():
             account = self.accounts().get(dataset)
             if account is None:
+                _meaningful(terms, invariants.records)
                 account = Account(Chain(self.folder / f"{dataset.removeprefix(_PREFIX)}.jsonl"))
                 account.append(
                     {
@@ -209,8 +210,12 @@ class Ledger:
         with locked(self.folder / "locks" / _name(claim)):
             yield
 
-    def admit(self, dataset: str, claim: str, parameters: dict[str, Any], charge: Charge) -> Account:
+    def admit(
+        self, dataset: str, claim: str, parameters: dict[str, Any], charge: Charge, disjoint: str | None = None
+    ) -> Account:
         """Reserve a claim, or find it again with the same parameters; decide nothing else.
+
+        ``disjoint`` is the assertion under which a part is charged in parallel, in the data owner's words.
 
         Raises:
             BadInputError: the claim id stands for other parameters.
@@ -233,6 +238,7 @@ class Ledger:
                     "parameters": parameters,
                     "epsilon": plain(charge.epsilon),
                     "parallel": parallel,
+                    **({} if disjoint is None else {"disjoint": disjoint}),
                     **noise,
                 }
             )
@@ -333,6 +339,14 @@ class Ledger:
     def _locked(self) -> Iterator[None]:
         with locked(self.folder / ".lock"):
             yield
+
+
+def _meaningful(terms: Terms, records: int) -> None:
+    if terms.composition != "basic" and terms.delta is not None and terms.delta * records >= 1:
+        raise BadInputError(
+            f"--delta {terms.delta}: the dataset has {records} records, and a delta of 1/{records} or more would let "
+            "one of them be shown whole; it must be well below, for example 1e-5 or less"
+        )
 
 
 def _afford_delta(account: Account, claim: str, charge: Charge) -> None:

@@ -33,7 +33,8 @@ def register(
     """Digest a dataset, check its declared invariants and open its account; returns it and whether it is new.
 
     Raises:
-        BadInputError: the data is broken, violates an invariant, or is registered on other terms.
+        BadInputError: the data is broken, violates an invariant, or is registered on other terms; or the delta is too
+            large for it.
     """
     source = open_source(data, kind, declared.shape)
     if declared.shape is not None and source.kind != "folder" and source.shape != declared.shape:

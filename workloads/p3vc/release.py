@@ -59,7 +59,9 @@ def release(
         book.compare(out / output.MANIFEST)
         if request.claim not in book.accounts()[account.dataset].claims:
             _try(out, source.shape)
-        account = book.admit(account.dataset, request.claim, request.parameters(account), request.charge(account))
+        account = book.admit(
+            account.dataset, request.claim, request.parameters(account), request.charge(account), request.disjoint
+        )
         state = account.claims[request.claim]
         try:
             manifest, digest = output.verify(out, request.claim, workers)

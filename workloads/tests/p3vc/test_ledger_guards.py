@@ -223,6 +223,23 @@ def test_what_is_no_manifest_of_this_ledger_is_no_reason_to_refuse(tool: Tool) -
     assert tool.release("a")[0] == 0
 
 
+def test_the_assertion_of_disjointness_is_recorded_in_its_words(tool: Tool) -> None:
+    tool.register()
+    part = ("--partition", "0/2", "--disjoint")
+    tool.release("a", "0.7", "out", *part, "one camera a person")
+    (reserved,) = [entry for entry in tool.state()["entries"] if entry["type"] == "reserve"]
+    assert reserved["disjoint"] == "one camera a person"
+    assert tool.release("a", "0.7", "out", *part, "in other words")[0] == 0  # the same claim
+
+
+@pytest.mark.parametrize("rule", ["advanced", "zcdp"])
+def test_a_delta_that_would_show_a_record_is_refused(tool: Tool, rule: str) -> None:
+    code, _, err = tool.register("--composition", rule, "--delta", "0.02")
+    assert (code, "1/50" in err) == (2, True)
+    assert list(tool.ledger.glob("*.jsonl")) == []
+    assert tool.register("--composition", rule, "--delta", "0.0199")[0] == 0
+
+
 def test_first_registrations_at_once_share_a_key(tool: Tool, monkeypatch: pytest.MonkeyPatch) -> None:
     other = Tool(tool.folder, tool._capture)
     other.data = save(tool.folder / "other.npz", seed=4)
