@@ -77,17 +77,21 @@ def delta_spent(charges: Iterable[Charge]) -> Decimal:
     return _deltas(_worst(charges, _deltas))
 
 
-def tightest(charges: Sequence[Charge], delta: Decimal | None) -> tuple[Decimal, str]:
+def tightest(charges: Sequence[Charge], composition: str, delta: Decimal | None) -> tuple[Decimal, str]:
     """Return the least valid epsilon of a finished history at ``delta``, and the method that gives it.
+
+    After a release without a claim none is finite, whatever the method: the registered rule stands for all.
 
     Beside the three rules it tries the privacy-loss distribution of dp-accounting, which is exact for heterogeneous
     pure-DP mechanisms and Gaussian noise up to its grid (pessimistic). For reports, not for decisions.
     """
+    if any(charge.epsilon == INFINITE for charge in charges):
+        return INFINITE, composition
     candidates = []
     if delta is None or delta_spent(charges) <= delta:
         candidates.append((_compose(_worst(charges, _epsilons), "basic", None), "basic"))
     history = _worst(charges, _squares)
-    if delta is not None and history and _epsilons(history) != INFINITE:
+    if delta is not None and history:
         candidates += [(_compose(history, rule, delta), rule) for rule in ("advanced", "zcdp")]
         epsilons, rho = _dominating(charges)
         if rho <= _PLD_RHO:

@@ -12,6 +12,7 @@ from p3vc.errors import BadInputError
 from p3vc.expected import expected_error
 from p3vc.ledger import Ledger
 from p3vc.register import recognise
+from p3vc.release import _compatible
 from p3vc.request import Request
 
 
@@ -29,7 +30,7 @@ def ledger_report(folder: Path, dataset: str | None) -> dict[str, Any]:
         account = accounts[dataset] if dataset else next(iter(accounts.values()))
     except KeyError:
         raise BadInputError(f"--dataset {dataset}: not in {folder}; it has {', '.join(accounts)}") from None
-    figure, method = tightest(account.charges, account.terms.delta)
+    figure, method = tightest(account.charges, account.terms.composition, account.terms.delta)
     return {
         "dataset": account.dataset,
         **account.terms.as_json(),
@@ -81,7 +82,8 @@ def ledger_text(record: dict[str, Any]) -> str:
 
 def estimate(data: Path, kind: str, folder: Path, request: Request, workers: int | None) -> dict[str, Any]:
     """Return what a release would cost and its expected error, without spending."""
-    _, account = recognise(data, kind, Ledger(folder), workers=workers)
+    source, account = recognise(data, kind, Ledger(folder), workers=workers)
+    _compatible(request, source, account)
     domain = account.invariants.domain
     mechanism = mechanisms.build(request.mechanism, request.epsilon, request.block, request.neighbourhood, domain)
     after = account.after(request.charge(account))

@@ -77,7 +77,7 @@ def test_no_rule_is_below_the_exact_loss(history: list[Decimal]) -> None:
     floor = exact(history)
     rules = [spent(charges(history), rule, DELTA) for rule in ("basic", "advanced", "zcdp")]
     assert all(float(figure) >= floor - 1e-9 for figure in rules)
-    figure, _ = tightest(charges(history), DELTA)
+    figure, _ = tightest(charges(history), "zcdp", DELTA)
     assert figure <= min(rules)
     assert floor - 1e-9 <= float(figure)
     assert float(figure) <= floor + 1e-3 * (len(history) + 1)  # dp-accounting's grid is 1e-4 a mechanism
@@ -163,14 +163,14 @@ def test_no_rule_is_below_the_exact_loss_under_noise(history: list[Decimal], tra
     rules = [spent(mixed, rule, DELTA) for rule in ("advanced", "zcdp")]
     assert delta_spent(mixed) <= DELTA  # so the sum of the epsilons holds there, too
     assert all(float(figure) >= floor - 1e-9 for figure in [*rules, spent(mixed, "basic", None)])
-    figure, _ = tightest(mixed, DELTA)
+    figure, _ = tightest(mixed, "zcdp", DELTA)
     assert figure <= min(rules)
     assert floor - 1e-9 <= float(figure) <= floor + 1e-3 * (len(mixed) + 1)
 
 
 def test_a_sum_at_another_delta_is_no_figure() -> None:
     loose = noise(Decimal("0.1"), "0.01")
-    figure, method = tightest([loose], DELTA)
+    figure, method = tightest([loose], "zcdp", DELTA)
     assert method == "pld"
     assert float(figure) == pytest.approx(exact([], float(loose.rho or 0)), abs=1e-3)
     assert figure > spent([loose], "basic", None)
@@ -200,7 +200,7 @@ def test_parallel_composition_costs_each_record_what_touches_it(
     assert spent(mixed, rule, DELTA) == max(spent(record, rule, DELTA) for record in records)
     assert delta_spent(mixed) == max(delta_spent(record) for record in records)
     assert spent(mixed, rule, DELTA) <= spent([replace(c, family=None, part=None) for c in mixed], rule, DELTA)
-    worst, _ = tightest(mixed, None)
+    worst, _ = tightest(mixed, "basic", None)
     assert worst == spent(mixed, "basic", None)
 
 
@@ -214,7 +214,7 @@ def test_more_releases_cost_more(history: list[Decimal], epsilon: Decimal, rule:
 def test_nothing_costs_nothing_and_no_claim_costs_everything(rule: str) -> None:
     assert spent([], rule, DELTA) == 0
     assert spent([Charge(Decimal(1)), Charge(INFINITE)], rule, DELTA) == INFINITE
-    assert tightest([Charge(INFINITE)], DELTA)[0] == INFINITE
+    assert tightest([Charge(INFINITE)], "zcdp", DELTA) == (INFINITE, "zcdp")
 
 
 def test_a_rule_that_needs_delta_says_so() -> None:
