@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from p3vc import arguments
 from p3vc.errors import BadInputError, P3VCError
@@ -38,7 +40,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail(args, f"{error.filename or ''}: {error.strerror}".strip(": "), 2)
     _terminate(args, record)
-    print(json.dumps(record, indent=2, sort_keys=True) if args.json else summary)  # noqa: T201
+    return _show(json.dumps(record, indent=2, sort_keys=True) if args.json else summary)
+
+
+def _show(text: str) -> int:
+    """Print a result, whatever the names in it; a reader that has seen enough, such as ``head``, is no error."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        print(text, flush=True)  # noqa: T201
+    except OSError as error:
+        with open(os.devnull, "w") as nowhere:  # noqa: PTH123 - Python flushes again on its way out
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            print(f"p3vc: standard output: {error.strerror}", file=sys.stderr)  # noqa: T201
+            return 2
     return 0
 
 
@@ -57,6 +73,7 @@ def _stoppable() -> Iterator[None]:
 
 
 def _fail(args: argparse.Namespace, message: str, code: int) -> int:
+    message = " ".join(message.splitlines())  # what a library says may be long
     print(f"p3vc: {message}", file=sys.stderr)  # noqa: T201
     _terminate(args, {"error": message})
     return code
@@ -98,11 +115,23 @@ def _partition(args: argparse.Namespace) -> Partition | None:
     from p3vc.partition import Partition  # noqa: PLC0415
 
     if args.partition is None:
-        if args.disjoint is not None:
-            raise BadInputError("--disjoint: asserts that partitions share no person, so it needs --partition I/N")
+        for option in ("partitioner", "alpha", "seed", "disjoint"):
+            if getattr(args, option) is not None:
+                raise BadInputError(f"--{option}: is about parts of a dataset, so it needs --partition I/N; name one")
         return None
     index, count = args.partition
-    return Partition(index, count, args.partitioner, args.alpha, args.seed)
+    alpha = 0.5 if args.alpha is None else args.alpha
+    return Partition(index, count, args.partitioner or "iid", alpha, args.seed or 0)
+
+
+def _apart(out: Path, ledger: Path) -> None:
+    """Raise where one is or holds the other: the ledger's key and seeds, which undo the noise, would be published."""
+    one, other = Path(os.path.realpath(out)), Path(os.path.realpath(ledger))
+    if one.is_relative_to(other) or other.is_relative_to(one):
+        raise BadInputError(
+            f"--out {out}: must lie apart from --ledger {ledger}, whose key and seeds would be published with it; name "
+            "another folder"
+        )
 
 
 def _request(args: argparse.Namespace) -> Request:
@@ -111,6 +140,10 @@ def _request(args: argparse.Namespace) -> Request:
     if (args.labels == "private") != (args.label_epsilon is not None):
         raise BadInputError(
             "--labels private and --label-epsilon go together: private labels cost an epsilon of their own"
+        )
+    if args.accept_no_claim and args.mechanism != "paper":
+        raise BadInputError(
+            f"--accept-no-claim: is about mechanism paper, and {args.mechanism} keeps its claim; leave it out"
         )
     return Request(
         claim=args.claim,
@@ -128,6 +161,7 @@ def _request(args: argparse.Namespace) -> Request:
 def _release(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from p3vc.release import release  # noqa: PLC0415
 
+    _apart(args.out, args.ledger)
     record, new = release(args.data, args.format, args.out, args.ledger, _request(args), workers=args.workers)
     word = "released" if new else "already released"
     return record, (
@@ -140,6 +174,7 @@ def _release(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
 def _grant(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from p3vc.grant import Training, grant  # noqa: PLC0415
 
+    _apart(args.out, args.ledger)
     training = Training(
         claim=args.claim,
         grant=args.grant,
@@ -249,11 +284,16 @@ def _request_options(command: argparse.ArgumentParser) -> None:
 
 def _partition_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--partition", type=arguments.part, metavar="I/N", help="part I (from 0) of N")
-    command.add_argument("--partitioner", choices=("iid", "dirichlet"), default="iid")
-    command.add_argument("--alpha", type=arguments.number("0.001", "1e6"), default=0.5, help="Dirichlet concentration")
-    command.add_argument("--seed", type=arguments.whole(0, 2**63 - 1), default=0, help="of the partition; public")
+    command.add_argument("--partitioner", choices=("iid", "dirichlet"), help="iid by default")
     command.add_argument(
-        "--disjoint", metavar="TEXT", help="assertion that no person has records in two parts; recorded"
+        "--alpha", type=arguments.number("0.001", "1e6"), help="Dirichlet concentration; 0.5 by default"
+    )
+    command.add_argument("--seed", type=arguments.whole(0, 2**63 - 1), help="of the partition; public; 0 by default")
+    command.add_argument(
+        "--disjoint",
+        type=arguments.assertion,
+        metavar="TEXT",
+        help="assertion that no person has records in two parts; recorded",
     )
 
 
@@ -293,10 +333,18 @@ def _inspecting(add: Callable[..., argparse.ArgumentParser]) -> None:
     bench.add_argument("--count", type=arguments.whole(1000, 10**7), default=50_000)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong, without the whole usage around it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with two lines."""
+        self.exit(
+            2, f"{self.prog}: error: {' '.join(message.splitlines())}\n{self.prog} --help shows what is allowed\n"
+        )
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="p3vc", description="Differentially private releases of image datasets.", epilog=_EPILOG
-    )
+    parser = _Parser(prog="p3vc", description="Differentially private releases of image datasets.", epilog=_EPILOG)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def add(name: str, run: Callable[..., Any], text: str) -> argparse.ArgumentParser:

@@ -12,6 +12,7 @@ is the SHA-256 of the blocks' SHA-256 digests (32 bytes each, in order).
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import io
 import json
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 
 from p3vc.chain import replace, sync_folder
 from p3vc.errors import BadInputError
+from p3vc.formats import read_header
 from p3vc.pipeline import Crew
 
 MANIFEST = "manifest.json"
@@ -88,11 +90,15 @@ class ArrayWriter:
 
 
 class Output:
-    """A release in the making in ``folder``. As a context, it leaves no partial file when it is not published."""
+    """A release in the making in ``folder``, where no other can be made meanwhile.
+
+    As a context, it leaves no partial file when it is not published.
+    """
 
     def __init__(self, folder: Path, shape: tuple[int, int, int]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
+        self._lock = _lock(folder)
         self.images = ArrayWriter(folder / "images.npy", shape, "|u1")
         self.labels = ArrayWriter(folder / "labels.npy", (), "<i8")
 
@@ -102,6 +108,7 @@ class Output:
     def __exit__(self, *_: object) -> None:
         self.images.discard()
         self.labels.discard()
+        os.close(self._lock)
 
     def extend(self, count: int, rows: tuple[NDArray[np.uint8], NDArray[np.int64]] | None) -> None:
         """Add ``count`` records: these rows, or those that a worker wrote at this place."""
@@ -134,6 +141,26 @@ class Output:
         data = json.dumps({**manifest, "arrays": described}, indent=2, sort_keys=True).encode() + b"\n"
         replace(self.folder / MANIFEST, data, _MODE)
         return hashlib.sha256(data).hexdigest()
+
+
+def _lock(folder: Path) -> int:
+    """Let one release at a time write to a folder, for partial files have fixed names, until the descriptor is closed.
+
+    The lock is on the folder itself, so that nothing stays behind in what is published.
+
+    Raises:
+        BadInputError: another release has it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise BadInputError(
+            f"--out {folder}: another claim is being released there; name another folder, or run the same command "
+            "again when it is done"
+        ) from None
+    return descriptor
 
 
 def digest(path: Path, crew: Crew[Any]) -> dict[str, Any]:
@@ -173,8 +200,10 @@ def verify(folder: Path, claim: str | None = None, workers: int | None = None) -
     try:
         manifest = json.loads(data)
         held, arrays = manifest["claim"], manifest["arrays"]
-        named = {name: dict(arrays[name]) for name in ("images", "labels")}
-    except (ValueError, KeyError, TypeError):
+        named = {name: {**arrays[name]} for name in ("images", "labels")}
+        if not isinstance(manifest["statement"], str):
+            raise TypeError
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise BadInputError(f"{folder / MANIFEST}: is not a manifest of p3vc") from None
     if claim is not None and held != claim:
         raise BadInputError(f"--release {folder}: holds the release of claim {held}, not of {claim}")
@@ -193,8 +222,7 @@ def _describe(path: Path, workers: int | None, *, linear: bool) -> dict[str, Any
     """Describe an array as the manifest does; ``linear``: as those did whose digest was one hash of all elements."""
     try:
         with path.open("rb") as file:
-            npy.read_magic(file)
-            shape, _, dtype = npy.read_array_header_1_0(file)
+            shape, dtype = read_header(file)
             if file.tell() != _HEADER:
                 raise ValueError(f"its header has {file.tell()} bytes instead of {_HEADER}")
             described = {"dtype": str(dtype), "shape": list(shape)}

@@ -109,13 +109,14 @@ def test_the_release_does_not_depend_on_the_number_of_workers(
     monkeypatch.setattr(os, "urandom", lambda n: bytes(range(n)))
     shape = ("--shape", "3x256x200") if prepare is _pictures else ()
     declared = ("--classes", "5") if "private" in more and not classes else classes
+    accepted = ("--accept-no-claim",) if "paper" in more else ()
     found = []
     for workers in ("1", "2"):
         tool.ledger = tool.folder / f"ledger-{workers}"
         code, _, err = tool.register(*shape, *declared, "--on-violation", "drop", "--workers", workers, budget="10")
         assert (code, err) == (0, "")
         forked = resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt
-        code, _, err = tool.release("a", "0.7", f"out-{workers}", *more, "--workers", workers, "--accept-no-claim")
+        code, _, err = tool.release("a", "0.7", f"out-{workers}", *more, "--workers", workers, *accepted)
         assert (code, err) == (0, "")
         assert (resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt > forked) == (workers == "2")
         held = tool.manifest(f"out-{workers}")
