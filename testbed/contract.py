@@ -25,6 +25,9 @@ LABEL_NODE_DOMAIN = f"{DOMAIN}/domain"
 LABEL_NODE_GPU = f"{DOMAIN}/gpu"  # model, lower case
 LABEL_HOSTNAME = "kubernetes.io/hostname"
 
+# Which the API server puts on every namespace.
+LABEL_NAMESPACE_NAME = "kubernetes.io/metadata.name"
+
 # What a P3-VC Job says about itself; the policy compares these with the job's real argv.
 ANNOTATION_EPSILON = f"{DOMAIN}/epsilon"
 ANNOTATION_DELTA = f"{DOMAIN}/delta"  # of a grant, whose noise is Gaussian

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
 
 from testbed import contract as c
-from testbed.manifests import Object, dotted, mapping, sequence
+from testbed.manifests import Object, dotted, mapping
 from testbed.reachability.model import texts
+from testbed.reachability.networks import Subnet
+from testbed.rules import rewriters
 from testbed.rules.context import Context
 from testbed.rules.violation import Violation, violation
 from testbed.unknown import unresolved
@@ -51,30 +55,9 @@ KNOWN: dict[str, frozenset[str]] = {
     "apiextensions.k8s.io": frozenset(["CustomResourceDefinition"]),
     "k8s.cni.cncf.io": frozenset(["NetworkAttachmentDefinition"]),
 }
-REWRITERS = frozenset(["MutatingWebhookConfiguration", "MutatingAdmissionPolicy"])
-REWRITTEN = frozenset(
-    [
-        "*",
-        "*/*",
-        "pods",
-        "pods/*",
-        "deployments",
-        "statefulsets",
-        "daemonsets",
-        "replicasets",
-        "jobs",
-        "cronjobs",
-        "subnets",
-        "vpcs",
-        "namespaces",
-        "network-attachment-definitions",
-        "networkpolicies",
-        "secrets",
-        "configmaps",
-        "persistentvolumes",
-        "persistentvolumeclaims",
-    ]
-)
+CLIENT_NAMESPACE = "-client-"  # of naming.client_namespace
+_WORD = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+KUSTOMIZE, AGGREGATION = "kustomize.config.k8s.io", "apiregistration.k8s.io"
 
 
 def _unknown(context: Context) -> Iterator[Violation]:
@@ -138,55 +121,102 @@ def _identity(context: Context) -> Iterator[Violation]:
                     )
 
 
+def _servers(context: Context) -> Iterator[Violation]:
+    """A testbed has one server: another could meet every client."""
+    seen: dict[object, Object] = {}
+    for obj in context.objects:
+        if obj.kind == "Namespace" and obj.group == "" and obj.labels.get(c.LABEL_ROLE) == c.ROLE_SERVER:
+            first = seen.setdefault(obj.labels.get(c.LABEL_TESTBED), obj)
+            if first is not obj:
+                message = f"namespace {first.name} is the server's of the same testbed already"
+                yield violation(NAME, obj, ("metadata", "labels", c.LABEL_ROLE), message, "declare one server")
+
+
+def _undeclared(context: Context) -> Iterator[Violation]:
+    """Pods in a namespace that is called as a client's and is not there to say whose it is."""
+    declared = namespace_labels(context.objects)
+    for pod in context.pods:
+        if pod.namespace not in declared and CLIENT_NAMESPACE in pod.namespace:
+            message = f"namespace {pod.namespace} is not declared: cannot prove whose pod it is"
+            yield violation(
+                NAME, pod.owner, ("metadata", "namespace"), message, "declare the namespace with its labels"
+            )
+
+
+def _testbed(subnet: Subnet) -> object:
+    return subnet.obj.labels.get(c.LABEL_TESTBED) if subnet.obj else None
+
+
 def _strangers(context: Context) -> Iterator[Violation]:
-    """Pods of nobody on a client's network."""
+    """Pods of nobody, or of another testbed's server, on a client's network."""
+    labels_of = namespace_labels(context.objects)
     for port in context.model.ports:
         pod: Pod = port.pod
-        if (
-            not pod.client
-            and pod.role not in (c.ROLE_SERVER, c.ROLE_RUN)
-            and port.subnet.name in context.model.client_subnets
-        ):
-            message = f"a pod of no client is on {port.subnet.name}, a client's network"
-            yield violation(
-                NAME,
-                pod.owner,
-                port.origin.path,
-                message,
-                "put it on a network of its own",
-                witness=(str(port.origin),),
-            )
+        if pod.client or port.subnet.name not in context.model.client_subnets:
+            continue
+        own = labels_of.get(pod.namespace, {}).get(c.LABEL_TESTBED)
+        if pod.role in (c.ROLE_SERVER, c.ROLE_RUN) and own == _testbed(port.subnet):
+            continue
+        message = f"a pod of no client, nor of its testbed's server, is on {port.subnet.name}, a client's network"
+        repair = "put it on a network of its own"
+        yield violation(NAME, pod.owner, port.origin.path, message, repair, witness=(str(port.origin),))
 
 
 def _unmodelled(context: Context) -> Iterator[Violation]:
     labels_of = namespace_labels(context.objects)
+    ours = {n: labels for n, labels in labels_of.items() if labels.get(c.LABEL_ROLE)}
     subnets = context.model.client_subnets
-    names = set(subnets) | {context.model.subnets[n].vpc for n in subnets} - {c.DEFAULT_VPC}
-    names |= {n for n, labels in labels_of.items() if labels.get(c.LABEL_ROLE)}
+    names = set(subnets) | {context.model.subnets[n].vpc for n in subnets} - {c.DEFAULT_VPC} | set(ours)
+    names |= {volume.name for volume in _volumes(context, ours)}
+    folders = [PurePosixPath(str(path)) for volume in _volumes(context, ours) for path in _folders(volume)]
     for obj in context.objects:
         if obj.group == "kubeovn.io" or is_workload(obj):
             continue  # the network model reads or refuses these
         if obj.kind in KNOWN.get(obj.group, ()):
             continue
-        if obj.kind in REWRITERS:
-            rules = [r for w in sequence(obj.body.get("webhooks")) for r in sequence(mapping(w).get("rules"))]
-            rules += [*sequence(mapping(obj.spec.get("matchConstraints")).get("resourceRules"))]
-            resources = {str(x) for r in rules for x in sequence(mapping(r).get("resources"))}
-            if not rules or resources & REWRITTEN:
+        if obj.kind in rewriters.KINDS:
+            if rewriters.may_rewrite(obj, ours):
                 message = "it may rewrite a testbed's objects after they were judged"
-                yield violation(NAME, obj, (), message, "limit its rules to other kinds, or remove it")
+                yield violation(NAME, obj, (), message, "limit its rules to other kinds or namespaces, or remove it")
             continue
-        if labels_of.get(obj.namespace, {}).get(c.LABEL_ROLE):
-            kind = f"kind {obj.kind} ({obj.group or 'core'})"
+        if obj.group == AGGREGATION and obj.spec.get("group") in rewriters.WRITTEN:
+            message = f"it serves group {obj.spec.get('group')}, whose objects were judged, from elsewhere"
+            yield violation(NAME, obj, ("spec", "group"), message, "remove it")
+            continue
+        if obj.group == KUSTOMIZE:
+            message = "cannot prove what it makes of the objects beside it"
+            yield violation(NAME, obj, (), message, "check what `kubectl kustomize` renders, without this file")
+            continue
+        kind = f"kind {obj.kind} ({obj.group or 'core'})"
+        if obj.namespace in ours:
             message = f"{kind} is outside the rules and lies in a testbed's namespace: it may create pods there"
             yield violation(NAME, obj, (), message, "remove it, or move it to a namespace of its own")
             continue
         for path, text in texts(obj.body):
-            named = next((n for n in names if n in text), None)
+            named = next(iter(names.intersection(_WORD.findall(text))), None)
+            if named is None and text.startswith("/"):
+                named = next((str(f) for f in folders if _reaches(PurePosixPath(text), f, "hostPath" in path)), None)
             if named:
-                message = f"kind {obj.kind} ({obj.group or 'core'}) is outside the rules and names {named}"
+                message = f"{kind} is outside the rules and names {named}"
                 yield violation(NAME, obj, path, message, "remove the name, or the object")
                 break
+
+
+def _volumes(context: Context, ours: Mapping[str, object]) -> list[Object]:
+    """Volumes reserved for a testbed's claims."""
+    found = (o for o in context.objects if o.kind == "PersistentVolume" and o.group == "")
+    return [o for o in found if mapping(o.spec.get("claimRef")).get("namespace") in ours]
+
+
+def _folders(volume: Object) -> Iterator[object]:
+    for source in ("local", "hostPath", "nfs"):
+        if path := mapping(volume.spec.get(source)).get("path"):
+            yield path
+
+
+def _reaches(path: PurePosixPath, folder: PurePosixPath, mounted: bool) -> bool:
+    """Tell whether a path lies in a folder or, where it is mounted, holds it."""
+    return path.is_relative_to(folder) or (mounted and folder.is_relative_to(path))
 
 
 def _hazards(context: Context) -> Iterator[Violation]:
@@ -202,7 +232,7 @@ def _hazards(context: Context) -> Iterator[Violation]:
 def check(context: Context) -> list[Violation]:
     """Refuse unknown values, unmodelled kinds and unclear identities."""
     found = []
-    for part in (_unknown, _patches, _twice, _identity, _strangers, _unmodelled, _hazards):
+    for part in (_unknown, _patches, _twice, _identity, _servers, _undeclared, _strangers, _unmodelled, _hazards):
         found += list(part(context))
     return found
 

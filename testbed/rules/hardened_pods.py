@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -26,8 +29,21 @@ NIC_FIELDS = frozenset(
         "allocated",
         "cidr",
         "gateway",
+        # Quality of service: it delays or drops packets, and lets none pass.
+        "ingress_rate",
+        "egress_rate",
+        "latency",
+        "limit",
+        "loss",
+        "jitter",
     ]
 )
+PROJECTED = ("configMap", "secret", "downwardAPI")  # the others are identities at the API server
+# What Kubernetes itself grants to everyone: plugin/pkg/auth/authorizer/rbac/bootstrappolicy/policy.go.
+FOR_EVERYONE = frozenset(["system:basic-user", "system:discovery", "system:public-info-viewer"])
+_SERVICE_ACCOUNT = "system:serviceaccount:"
+_TOKEN = "kubernetes.io/service-account-token"  # noqa: S105 - a type of secret
+_LONG = 16  # bytes; a shorter value under another name may be equal by chance
 _NIC = re.compile(r"^(?:(?P<provider>[a-z0-9.-]+)\.)?(?:ovn\.)?kubernetes\.io/(?P<field>[a-z0-9_-]+)$")
 DANGEROUS = frozenset(
     [
@@ -76,7 +92,7 @@ class _Judge:
         if spec.get("automountServiceAccountToken") is not False:
             self.put(pod, pod.path("spec", "automountServiceAccountToken"), False, "it gets a service-account token")
         for index, sysctl in enumerate(sequence(mapping(spec.get("securityContext")).get("sysctls"))):
-            name = str(mapping(sysctl).get("name"))
+            name = str(mapping(sysctl).get("name")).replace("/", ".")  # both are separators
             if name.startswith(("net.", "kernel.")):
                 self.drop(
                     pod,
@@ -88,12 +104,14 @@ class _Judge:
             self.put(
                 pod, pod.path("spec", "securityContext", "windowsOptions", "hostProcess"), False, "it runs as the node"
             )
+        if spec.get("resourceClaims"):
+            self.drop(pod, pod.path("spec", "resourceClaims"), "it claims a device, which may be a network interface")
         for path, container in pod.containers():
             self._container(pod, path, container)
         for index, entry in enumerate(sequence(spec.get("volumes"))):
             for at, source in enumerate(sequence(mapping(mapping(entry).get("projected")).get("sources"))):
-                for key in ("serviceAccountToken", "clusterTrustBundle"):
-                    if key in mapping(source):
+                for key in mapping(source):
+                    if key not in PROJECTED:
                         self.drop(
                             pod, pod.path("spec", "volumes", index, "projected", "sources", at), f"it mounts a {key}"
                         )
@@ -115,7 +133,7 @@ class _Judge:
         for index, name in enumerate(sequence(capabilities.get("add"))):
             if name != "NET_BIND_SERVICE":
                 self.drop(pod, (*at, "capabilities", "add", index), f"capability {name}")
-        dropped = {str(d).upper().removeprefix("CAP_") for d in sequence(capabilities.get("drop"))}
+        dropped = {str(d).upper() for d in sequence(capabilities.get("drop"))}
         if "ALL" not in dropped:
             self.put(pod, (*at, "capabilities", "drop"), ["ALL"], "it keeps capabilities such as NET_RAW")
         root = security.get("runAsNonRoot", whole.get("runAsNonRoot"))
@@ -160,8 +178,12 @@ class _Judge:
             for n, labels in namespace_labels(self.context.objects).items()
             if labels.get(c.LABEL_ROLE)
         }
+        declared = {o.name for o in self.context.objects if o.kind == "ClusterRole"}
         for obj in self.context.objects:
             if obj.kind not in ("RoleBinding", "ClusterRoleBinding") or obj.group != "rbac.authorization.k8s.io":
+                continue
+            role = mapping(obj.body.get("roleRef"))
+            if role.get("kind") == "ClusterRole" and str(role.get("name")) in FOR_EVERYONE - declared:
                 continue
             for index, entry in enumerate(sequence(obj.body.get("subjects"))):
                 subject = mapping(entry)
@@ -179,6 +201,8 @@ class _Judge:
     def _foreign(obj: Object, subject: Mapping[str, Any], owners: Mapping[str, str]) -> str | None:
         kind, name = subject.get("kind"), str(subject.get("name"))
         home = str(subject.get("namespace") or obj.namespace)
+        if kind == "User" and name.startswith(_SERVICE_ACCOUNT):
+            kind, (home, _, name) = "ServiceAccount", name.removeprefix(_SERVICE_ACCOUNT).partition(":")
         target = obj.namespace if obj.kind == "RoleBinding" else None
         testbed = target in owners if target is not None else bool(owners)
         if kind == "Group" and name.startswith(
@@ -197,40 +221,58 @@ class _Judge:
         return None
 
     def secrets(self) -> None:
-        """No secret of one client is another's too."""
+        """No secret of one namespace is another's too, whatever it is called there, and none is a way to the API."""
         labels = namespace_labels(self.context.objects)
-        held: dict[tuple[str, str], Object] = {}
         for obj in self.context.objects:
-            if obj.kind != "Secret" or obj.group != "":
-                continue
-            client = labels.get(obj.namespace, {}).get(c.LABEL_CLIENT)
-            labelled = obj.labels.get(c.LABEL_CLIENT)
-            if labelled and client != labelled:
-                self.report(
-                    obj,
-                    ("metadata", "labels", c.LABEL_CLIENT),
-                    f"a secret of client {labelled} lies in namespace {obj.namespace}",
-                    "move it to the client's namespace",
-                )
-            if not client:
-                continue
-            for path, value in _values(obj):
-                other = held.setdefault((str(path[-1]), value), obj)
-                if other.namespace != obj.namespace:
-                    self.report(
-                        obj,
-                        path,
-                        f"it holds the same value as {other.ref}: one client could act as the other",
-                        "give each client its own",
-                    )
+            if obj.kind == "Secret" and obj.group == "":
+                self._secret(obj, labels.get(obj.namespace, {}))
+        ours = [o for o in self.context.objects if labels.get(o.namespace, {}).get(c.LABEL_ROLE) and o.group == ""]
+        held: dict[str, dict[str, list[tuple[str, Object]]]] = defaultdict(lambda: defaultdict(list))
+        for obj in ours:
+            if obj.kind == "Secret":
+                for path, value in _values(obj):
+                    held[value][obj.namespace].append((str(path[-1]), obj))
+        for obj in ours:
+            if obj.kind in ("Secret", "ConfigMap"):
+                for path, value in _values(obj):
+                    self._shared(obj, path, value, held.get(value, {}))
+
+    def _secret(self, obj: Object, home: Mapping[str, Any]) -> None:
+        client, labelled = home.get(c.LABEL_CLIENT), obj.labels.get(c.LABEL_CLIENT)
+        if labelled and client != labelled:
+            message = f"a secret of client {labelled} lies in namespace {obj.namespace}"
+            self.report(obj, ("metadata", "labels", c.LABEL_CLIENT), message, "move it to the client's namespace")
+        if home.get(c.LABEL_ROLE) and obj.body.get("type") == _TOKEN:
+            self.report(obj, ("type",), "it holds a service-account token", "remove it")
+
+    def _shared(self, obj: Object, path: Path_, value: str, holders: Mapping[str, list[tuple[str, Object]]]) -> None:
+        for namespace, entries in holders.items():
+            for key, other in entries:
+                if namespace == obj.namespace or (key != path[-1] and len(value) < _LONG):
+                    continue
+                if obj.kind == "Secret" and (other.namespace, other.name) > (obj.namespace, obj.name):
+                    continue  # told once, at the later of the two
+                message = f"it holds the same value as {other.ref}: one could act as the other"
+                self.report(obj, path, message, "give each namespace its own")
+                return
 
 
 def _values(obj: Object) -> Iterator[tuple[Path_, str]]:
-    for field in ("data", "stringData"):
+    """Every value with its path, decoded; without certificates, which everyone may have, and redacted values."""
+    for field in ("data", "stringData", "binaryData"):
         for key, value in mapping(obj.body.get(field)).items():
-            # A certificate authority is the same for everyone; a redacted value says nothing.
-            if isinstance(value, str) and value and not str(key).endswith(".crt") and not value.startswith("("):
-                yield (field, str(key)), value
+            if not isinstance(value, str) or not value or value.startswith("("):
+                continue
+            plain = value if field == "stringData" or (field, obj.kind) == ("data", "ConfigMap") else _decoded(value)
+            if "-----BEGIN CERTIFICATE-----" not in plain or "PRIVATE KEY" in plain:
+                yield (field, str(key)), plain
+
+
+def _decoded(value: str) -> str:
+    try:
+        return base64.b64decode(value, validate=True).decode("latin-1")
+    except (binascii.Error, ValueError):
+        return value
 
 
 def check(context: Context) -> list[Violation]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -52,6 +53,16 @@ def stranger(namespace: str, **spec: Any) -> Body:
     return obj("Pod", "stranger", namespace, spec={"containers": [{"name": "x", "image": "y"}], **spec})
 
 
+def webhook(**hook: Any) -> Body:
+    return obj("MutatingWebhookConfiguration", "w", None, "admissionregistration.k8s.io/v1", webhooks=[hook])
+
+
+def namespace(name: str, **labels: str) -> Body:
+    made = obj("Namespace", name)
+    made["metadata"]["labels"] = {f"kubeflower.io/{k}": v for k, v in {"role": "server", **labels}.items()}
+    return made
+
+
 HARDENED: dict[str, worlds.Mistake] = {
     "hostNetwork": lambda m: pod(m).update(hostNetwork=True),
     "hostPID": lambda m: pod(m).update(hostPID=True),
@@ -95,11 +106,50 @@ HARDENED: dict[str, worlds.Mistake] = {
             subjects=[{"kind": "Group", "name": "system:serviceaccounts"}],
         )
     ),
+    "sysctl with slashes": lambda m: server(m)["securityContext"].update(
+        sysctls=[{"name": "net/ipv4/ip_forward", "value": "1"}]
+    ),
+    "CAP_ALL, which no runtime knows": lambda m: container(m)["securityContext"].update(
+        capabilities={"drop": ["CAP_ALL"]}
+    ),
+    "projected certificate": lambda m: pod(m)["volumes"].append(
+        {"name": "t", "projected": {"sources": [{"podCertificate": {"signerName": "x"}}]}}
+    ),
+    "claimed device": lambda m: pod(m).update(resourceClaims=[{"name": "nic", "resourceClaimName": "vf"}]),
+    "foreign rights by a user's name": lambda m: m.append(
+        obj(
+            "RoleBinding",
+            "x",
+            "lab-client-e1",
+            "rbac.authorization.k8s.io/v1",
+            subjects=[{"kind": "User", "name": "system:serviceaccount:lab-client-e3:default"}],
+        )
+    ),
     "shared key": lambda m: [
         worlds.one(m, "Secret", "supernode-key", f"lab-client-{c}").update(data={"id": "c2VjcmV0"})
         for c in ("e1", "e3")
     ],
 }
+KEY = "a long and secret value"
+SHARED: dict[str, worlds.Mistake] = {
+    "a token as a secret": lambda m: m.append(
+        obj("Secret", "t", "lab-client-e1", type="kubernetes.io/service-account-token")
+    ),
+    "another's key under another name": lambda m: _share(m, "Secret", "lab-client-e3", stringData={"x.crt": KEY}),
+    "another's key in a ConfigMap": lambda m: _share(m, "ConfigMap", "lab-client-e3", data={"x": KEY}),
+    "the server's key at a client": lambda m: [
+        worlds.one(m, "Secret", "superlink-tls", "lab-server").update(stringData={"tls.key": KEY}),
+        m.append(obj("Secret", "copy", "lab-client-e1", stringData={"mine": KEY})),
+    ],
+}
+
+
+def _share(manifests: list[Body], kind: str, namespace: str, **content: Any) -> None:
+    key = base64.b64encode(KEY.encode()).decode()
+    worlds.one(manifests, "Secret", "supernode-key", "lab-client-e1").update(data={"id": key})
+    manifests.append(obj(kind, "copy", namespace, **content))
+
+
 STORAGE: dict[str, worlds.Mistake] = {
     "raw volume": lambda m: pod(m)["volumes"][0].update(
         {"persistentVolumeClaim": {"claimName": "raw"}, "emptyDir": None}
@@ -184,6 +234,54 @@ CLOSED: dict[str, worlds.Mistake] = {
             webhooks=[{"rules": [{"resources": ["pods"]}]}],
         )
     ),
+    "webhook for a kind and all that belongs to it": lambda m: m.append(
+        webhook(rules=[{"apiGroups": ["apps"], "resources": ["statefulsets/*"]}])
+    ),
+    "webhook for things without a namespace": lambda m: m.append(
+        webhook(
+            rules=[{"apiGroups": ["kubeovn.io"], "resources": ["subnets"]}],
+            namespaceSelector={"matchLabels": {"inject": "yes"}},
+        )
+    ),
+    "admission policy": lambda m: m.append(
+        obj(
+            "MutatingAdmissionPolicy",
+            "p",
+            None,
+            "admissionregistration.k8s.io/v1alpha1",
+            spec={"matchConstraints": {"resourceRules": [{"apiGroups": [""], "resources": ["*"]}]}},
+        )
+    ),
+    "another server of the same objects": lambda m: m.append(
+        obj("APIService", "v1.kubeovn.io", None, "apiregistration.k8s.io/v1", spec={"group": "kubeovn.io"})
+    ),
+    "kustomization": lambda m: m.append(
+        obj("Kustomization", "k", None, "kustomize.config.k8s.io/v1beta1", patches=[{"path": "x.yaml"}])
+    ),
+    "unmodelled kind on a volume's folder": lambda m: m.append(
+        obj(
+            "Workflow",
+            "w",
+            "far",
+            "argoproj.io/v1alpha1",
+            spec={"volumes": [{"hostPath": {"path": "/var/lib/kubeflower/lab/e1"}}]},
+        )
+    ),
+    "pod in an undeclared namespace of a client": lambda m: m.append(stranger("lab-client-e9")),
+    "second server": lambda m: m.append(namespace("rogue", testbed="lab")),
+    "server of no testbed": lambda m: [
+        m.append(namespace("rogue")),
+        m.append(
+            {
+                **stranger("rogue"),
+                "metadata": {
+                    "name": "s",
+                    "namespace": "rogue",
+                    "annotations": {"ovn.kubernetes.io/logical_switch": "lab-net-s001"},
+                },
+            }
+        ),
+    ],
     "exposed": lambda m: m.append(obj("Service", "s", "lab-client-e1", spec={"type": "NodePort"})),
     "ingress": lambda m: m.append(obj("Ingress", "s", "lab-client-e1", "networking.k8s.io/v1", spec={})),
     "twice": lambda m: m.append(worlds.one(worlds.bodies(), "Subnet", "lab-net-s001")),
@@ -209,6 +307,7 @@ CASES = [
     (rule, name, mistake)
     for rule, mistakes in (
         ("hardened-pods", HARDENED),
+        ("hardened-pods", SHARED),
         ("p3vc-only", STORAGE),
         ("no-cross-client-route", ROUTES),
         ("fail-closed", CLOSED),
@@ -228,6 +327,43 @@ def test_the_rule_refuses(rule: str, name: str, mistake: worlds.Mistake) -> None
         assert violation.message
         assert violation.repair, violation
         assert violation.source
+
+
+INNOCENT: dict[str, worlds.Mistake] = {
+    "webhook of another group": lambda m: m.append(
+        webhook(rules=[{"apiGroups": ["cert-manager.io"], "resources": ["*/*"]}])
+    ),
+    "webhook of other namespaces": lambda m: m.append(
+        webhook(
+            rules=[{"apiGroups": [""], "resources": ["pods"]}],
+            namespaceSelector={"matchLabels": {"inject": "yes"}},
+        )
+    ),
+    "webhook that sees who runs commands": lambda m: m.append(
+        webhook(rules=[{"apiGroups": [""], "resources": ["pods/exec"]}])
+    ),
+    "a name that only ends like one": lambda m: m.append(
+        obj("Certificate", "c", "gitlab", "cert-manager.io/v1", spec={"secretName": "git-lab-server-tls"})
+    ),
+    "discovery by everyone": lambda m: m.append(
+        obj(
+            "ClusterRoleBinding",
+            "system:discovery",
+            None,
+            "rbac.authorization.k8s.io/v1",
+            roleRef={"kind": "ClusterRole", "name": "system:discovery"},
+            subjects=[{"kind": "Group", "name": "system:authenticated"}],
+        )
+    ),
+    "a slower network": lambda m: marks(m).update({"ovn.kubernetes.io/ingress_rate": "3"}),
+}
+
+
+@pytest.mark.parametrize("name", INNOCENT)
+def test_the_rules_let_pass(name: str) -> None:
+    manifests = worlds.bodies()
+    INNOCENT[name](manifests)
+    assert worlds.violations(manifests) == []
 
 
 @pytest.mark.parametrize("name", HARDENED)
