@@ -8,6 +8,8 @@ process that needs it.
 from __future__ import annotations
 
 import hashlib
+import lzma
+import math
 import struct
 import zipfile
 import zlib
@@ -98,7 +100,7 @@ class Npz(Source):
     kind = "npz"
 
     def __init__(self, path: Path) -> None:
-        self.files = (path,)
+        self.files = (regular(path),)
         try:
             with zipfile.ZipFile(path) as archive:
                 images, labels = (_member(archive, name, path) for name in ("images", "labels"))
@@ -122,7 +124,7 @@ class Npz(Source):
 
     def pieces(self, size: int) -> Iterator[Piece]:
         """Yield places in a stored archive, or the records of a deflated one, whose checksum has then been compared."""
-        path, record = self.files[0], int(np.prod(self.shape))
+        path, record = self.files[0], math.prod(self.shape)
         try:
             with zipfile.ZipFile(path) as archive:
                 labels = _labels(archive)
@@ -132,7 +134,7 @@ class Npz(Source):
                         yield _Stored(path, self._images.start + i * size * record, self.shape, part)
                     return
                 with archive.open("images.npy") as images:
-                    _read_header(images)
+                    read_header(images)
                     for i, part in enumerate(parts):
                         pixels = np.frombuffer(_exactly(images, part.size * record), np.uint8)
                         if i == len(parts) - 1:
@@ -163,8 +165,8 @@ class _Stored:
     labels: NDArray[np.int64]
 
     def load(self) -> Batch:
-        pixels = np.empty((self.labels.size, *self.shape), np.uint8)
         try:
+            pixels = np.empty((self.labels.size, *self.shape), np.uint8)
             with self.path.open("rb") as file:
                 file.seek(self.start)
                 short = pixels.size - file.readinto(pixels.data)
@@ -184,11 +186,16 @@ class _Member:
     start: int | None
 
 
-_UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError)
+# RuntimeError: encrypted, or a compression that this Python lacks.
+_UNREADABLE = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(EOFError, ValueError, OverflowError, RuntimeError, OSError),
+)
 
 
 def _damaged(path: Path, error: Exception) -> BadInputError:
-    return BadInputError(f"{path}: cannot be read as an .npz archive ({error}); copy or export it again")
+    said = str(error) or "it ends early"  # zipfile's EOFError says nothing
+    return BadInputError(f"{path}: cannot be read as an .npz archive ({said}); copy or export it again")
 
 
 def _exactly(file: IO[bytes], count: int) -> bytes:
@@ -198,10 +205,21 @@ def _exactly(file: IO[bytes], count: int) -> bytes:
     return data
 
 
-def _read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    version = npy.read_magic(file)
-    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, fortran, dtype = read(file)
+def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Read the shape and type of an ``.npy`` array.
+
+    Raises:
+        ValueError: the header is damaged, or of an array that cannot be read in order.
+    """
+    try:
+        version = npy.read_magic(file)
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, fortran, dtype = read(file)
+    except Exception as error:  # NumPy parses a header as Python: a doctored one may raise anything
+        said, _, _ = str(error).partition("\n")
+        raise ValueError(f"an array's header is damaged: {said:.200}") from error
+    if not all(type(size) is int and size >= 0 for size in shape):  # bool is an int to NumPy
+        raise ValueError(f"an array's header says shape {shape}")
     if fortran:
         raise ValueError("an array is in Fortran order; save it with numpy.ascontiguousarray")
     return shape, dtype
@@ -216,11 +234,11 @@ def _member(archive: zipfile.ZipFile, name: str, path: Path) -> _Member:
             f"{path}: has no array '{name}' (it holds {held}); it needs 'images' and 'labels'"
         ) from None
     with archive.open(info) as file:
-        shape, dtype = _read_header(file)
+        shape, dtype = read_header(file)
         if dtype.hasobject:
             raise ValueError(f"'{name}' holds Python objects, which are never loaded")
         header = file.tell()
-    if info.file_size != header + int(np.prod(shape, dtype=object)) * dtype.itemsize:
+    if info.file_size != header + math.prod(shape) * dtype.itemsize:
         raise EOFError(f"'{name}' has {info.file_size} bytes, which is not what its shape {shape} needs")
     stored = info.compress_type == zipfile.ZIP_STORED
     return _Member(shape, dtype, _start(path, info) + header if stored else None)
@@ -239,7 +257,7 @@ def _start(path: Path, info: zipfile.ZipInfo) -> int:
 
 def _labels(archive: zipfile.ZipFile) -> NDArray[np.int64]:
     with archive.open("labels.npy") as file:
-        (count,), dtype = _read_header(file)
+        (count,), dtype = read_header(file)
         labels = np.frombuffer(_exactly(file, count * dtype.itemsize), dtype).astype(np.int64)
         file.read(1)  # the checksum is compared at the end of the member
     return labels
@@ -267,6 +285,17 @@ def open_source(path: Path, kind: str = "auto", shape: Shape | None = None) -> S
     if kind == "cifar10":
         return cifar.open_cifar(path)
     return folder.Folder(path, shape)
+
+
+def regular(path: Path) -> Path:
+    """Return the path of a regular file, or of a link to one: opening a pipe or a device could wait for ever.
+
+    Raises:
+        BadInputError: it is something else.
+    """
+    if not path.is_file():
+        raise BadInputError(f"{path}: is no regular file; replace or remove it")
+    return path
 
 
 def _archive(path: Path) -> Path:
