@@ -137,10 +137,10 @@ SHARED: dict[str, worlds.Mistake] = {
     ),
     "another's key under another name": lambda m: _share(m, "Secret", "lab-client-e3", stringData={"x.crt": KEY}),
     "another's key in a ConfigMap": lambda m: _share(m, "ConfigMap", "lab-client-e3", data={"x": KEY}),
-    "the server's key at a client": lambda m: [
-        worlds.one(m, "Secret", "superlink-tls", "lab-server").update(stringData={"tls.key": KEY}),
-        m.append(obj("Secret", "copy", "lab-client-e1", stringData={"mine": KEY})),
-    ],
+    "the server's key at a client": lambda m: m.extend(
+        obj("Secret", "copy", namespace, stringData={key: KEY})
+        for namespace, key in (("lab-server", "tls.key"), ("lab-client-e1", "mine"))
+    ),
 }
 
 
@@ -269,9 +269,9 @@ CLOSED: dict[str, worlds.Mistake] = {
     ),
     "pod in an undeclared namespace of a client": lambda m: m.append(stranger("lab-client-e9")),
     "second server": lambda m: m.append(namespace("rogue", testbed="lab")),
-    "server of no testbed": lambda m: [
-        m.append(namespace("rogue")),
-        m.append(
+    "server of no testbed": lambda m: m.extend(
+        [
+            namespace("rogue"),
             {
                 **stranger("rogue"),
                 "metadata": {
@@ -279,9 +279,9 @@ CLOSED: dict[str, worlds.Mistake] = {
                     "namespace": "rogue",
                     "annotations": {"ovn.kubernetes.io/logical_switch": "lab-net-s001"},
                 },
-            }
-        ),
-    ],
+            },
+        ]
+    ),
     "exposed": lambda m: m.append(obj("Service", "s", "lab-client-e1", spec={"type": "NodePort"})),
     "ingress": lambda m: m.append(obj("Ingress", "s", "lab-client-e1", "networking.k8s.io/v1", spec={})),
     "twice": lambda m: m.append(worlds.one(worlds.bodies(), "Subnet", "lab-net-s001")),
