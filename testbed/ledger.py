@@ -83,6 +83,8 @@ def read(dataset: str, folder: Path) -> list[Ledger]:
         raise LedgerError(f"{folder}: no such folder")
     found = []
     for account in sorted(folder.glob("*.jsonl")):
+        if b"\n" not in account.read_bytes():  # a registration that a crash cut off: no account yet
+            continue
         argv = [str(P3VC), "ledger", "--ledger", str(folder), "--dataset", f"hmac-sha256:{account.stem}", "--json"]
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -111,10 +113,26 @@ def table(ledgers: Sequence[Ledger]) -> str:
 def spent(ledgers: Sequence[Ledger]) -> dict[str, Any]:
     """Write ledgers as the configuration of the policies: what ``privacy-budget`` is to count as spent already.
 
+    Claims of one id in two accounts are two: all but the first are named with their folder. Parts count in parallel
+    where each ledger of a name has one account. Ledgers name data by keys of their own, so nothing here shows that
+    these accounts are of copies of one dataset: it is assumed, for the testbed gives them one name. Several accounts
+    in one ledger are of different data, whose parts say nothing about each other.
+
     Raises:
         LedgerError: as ``Ledger.claims``.
     """
-    by_dataset: dict[str, dict[str, dict[str, str]]] = {}
+    accounts: dict[str, dict[tuple[Path, str], Ledger]] = {}
     for ledger in ledgers:
-        by_dataset.setdefault(ledger.dataset, {}).update(ledger.claims())
-    return {"privacy-budget": {"spent": by_dataset}}
+        accounts.setdefault(ledger.dataset, {})[ledger.folder.resolve(), ledger.record["dataset"]] = ledger
+    return {"privacy-budget": {"spent": {name: _claims(ours) for name, ours in accounts.items()}}}
+
+
+def _claims(accounts: Mapping[tuple[Path, str], Ledger]) -> dict[str, dict[str, str]]:
+    several = len(accounts) > len({folder for folder, _ in accounts})
+    found: dict[str, dict[str, str]] = {}
+    for (folder, _), ledger in accounts.items():
+        for claim, entry in ledger.claims().items():
+            if several:
+                entry.pop("part", None)
+            found[f"{claim} ({folder})" if claim in found else claim] = entry
+    return found

@@ -141,6 +141,40 @@ def test_a_ledger_that_cannot_be_read_is_named(
     assert account.name in capsys.readouterr().err
 
 
+def account(folder: str, dataset: str, claim: str, part: int) -> ledger.Ledger:
+    """An account whose one claim is a part of one partition."""
+    partition = {"partitioner": "iid", "count": 3, "alpha": None, "seed": 7, "index": part}
+    reserve = {"type": "reserve", "claim": claim, "parallel": {"part": part}, "parameters": {"partition": partition}}
+    record = {"dataset": dataset, "claims": {claim: {"epsilon": "0.7"}}, "entries": [reserve]}
+    return ledger.Ledger("digits", Path(folder), record)
+
+
+def test_parts_of_one_dataset_in_the_ledgers_of_its_clients_count_in_parallel() -> None:
+    clients = [account(f"/e{i}", f"hmac-sha256:{i}", f"e{i}-claim", i) for i in range(3)]
+    found = ledger.spent(clients)["privacy-budget"]["spent"]["digits"]
+    assert [found[f"e{i}-claim"]["part"][-2:] for i in range(3)] == [":0", ":1", ":2"]
+
+
+def test_parts_of_different_data_under_one_name_add_up() -> None:
+    found = ledger.spent([account("/e1", "hmac-sha256:1", "a", 0), account("/e1", "hmac-sha256:2", "b", 1)])
+    assert found == {"privacy-budget": {"spent": {"digits": {"a": {"epsilon": "0.7"}, "b": {"epsilon": "0.7"}}}}}
+
+
+def test_one_claim_id_in_two_ledgers_counts_twice_and_one_ledger_named_twice_once() -> None:
+    ours, theirs = account("/e1", "hmac-sha256:1", "a", 0), account("/e2", "hmac-sha256:2", "a", 0)
+    found = ledger.spent([ours, theirs, ours])["privacy-budget"]["spent"]["digits"]
+    assert list(found) == ["a", "a (/e2)"]
+
+
+def test_a_registration_cut_off_by_a_crash_hides_no_account(folder: Path, tmp_path: Path) -> None:
+    for one in folder.iterdir():
+        if one.is_file():
+            (tmp_path / one.name).write_bytes(one.read_bytes())
+    (tmp_path / f"{'0' * 64}.jsonl").write_bytes(b'{"seq":0,"dataset":')
+    (found,) = ledger.read("digits", tmp_path)
+    assert found.record["spent"] == "0.7"
+
+
 def test_a_ledger_of_nothing_spends_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["ledger", str(tmp_path)]) == cli.OK
     assert capsys.readouterr().out.strip() == "nothing registered"
