@@ -84,6 +84,9 @@ class Chain:
 
     def append(self, entry: dict[str, Any]) -> None:
         """Add one entry durably; when this returns it survives any crash."""
+        anchor = self.path.with_suffix(".head")
+        if self.entries and not anchor.exists():  # a crash came between: several lines without a head are refused
+            self._anchor(anchor)
         record = {"seq": len(self.entries), "prev": self.head, **entry}
         line = json.dumps(record, sort_keys=True, separators=(",", ":")).encode() + b"\n"
         new = not self.path.exists()
@@ -101,7 +104,10 @@ class Chain:
         self.entries.append(record)
         self._length += len(line)
         self.heads.append(hashlib.sha256(line).hexdigest())
-        replace(self.path.with_suffix(".head"), f"{len(self.entries)} {self.head}\n".encode(), 0o640)
+        self._anchor(anchor)
+
+    def _anchor(self, anchor: Path) -> None:
+        replace(anchor, f"{len(self.entries)} {self.head}\n".encode(), 0o640)
 
 
 def write_all(descriptor: int, data: bytes | memoryview) -> None:

@@ -172,6 +172,23 @@ def test_a_chain_of_several_lines_needs_its_head(tool: Tool) -> None:
     assert "forgets what was spent" in err
 
 
+def test_two_crashes_in_a_row_lose_no_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, head = tmp_path / "x.jsonl", tmp_path / "x.head"
+    Chain(path).append({"type": "one"})
+    head.unlink()
+    real = os.replace
+
+    def crash(source: Path, target: Path) -> None:
+        if b'"two"' in path.read_bytes():
+            raise KeyboardInterrupt
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", crash)
+    with pytest.raises(KeyboardInterrupt):
+        Chain(path).append({"type": "two"})
+    assert [entry["type"] for entry in Chain(path).entries] == ["one", "two"]
+
+
 @pytest.mark.parametrize("head", [b"", b"\xff\xfe\n", "² 00\n".encode(), b"1\n", b"9" * 5000 + b" " + b"0" * 64])
 def test_a_damaged_head_is_one_clear_error(tool: Tool, head: bytes) -> None:
     tool.register()
