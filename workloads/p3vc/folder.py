@@ -93,7 +93,8 @@ def _load(file: Path) -> NDArray[np.uint8]:
 
 def _usable(image: Picture) -> None:
     """Raise where conversion to 8 bits a channel would silently leave most of an image out."""
-    if (frames := getattr(image, "n_frames", 1)) > 1:
+    # A camera's MPO is a JPEG that has previews and depth after it: its first picture is the image.
+    if image.format != "MPO" and (frames := getattr(image, "n_frames", 1)) > 1:
         raise ValueError(f"it holds {frames} images; save the one to release as a file of its own")
     if image.mode.startswith(("I", "F")):
         raise ValueError(f"it has more than 8 bits a pixel, mode {image.mode}; save it with 8 bits, grey or RGB")

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from p3vc.formats import open_source
 from tests.p3vc.support import Tool, images
 
 
@@ -50,6 +51,14 @@ def test_no_image_of_several_is_taken_for_all(tool: Tool, pictures: Path, name: 
     first, second = Image.new("RGB", (8, 8)), Image.new("RGB", (8, 8), "red")
     first.save(pictures / name, save_all=True, append_images=[second])
     refused(tool, str(pictures / name), "2 images")
+
+
+def test_a_camera_s_several_pictures_are_its_first(tool: Tool, pictures: Path) -> None:
+    first, preview = (Image.new("RGB", (8, 8), (level,) * 3) for level in (80, 200))
+    first.save(pictures / "1.jpg", format="MPO", save_all=True, append_images=[preview])
+    assert tool.register()[0] == 0
+    loaded = next(iter(open_source(tool.data).batches(10))).images
+    assert abs(int(loaded[1].mean()) - 80) < 3
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
