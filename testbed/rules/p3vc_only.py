@@ -147,12 +147,12 @@ class _Judge:
     def storage(self) -> None:
         """No storage of a client is another's, the server's or a stranger's."""
         for use in self.context.uses:
-            if use.storage.problem and (use.pod.client or use.pod.role):
+            if use.storage.problem and _judged(use.pod):
                 self.report(
                     use.pod,
                     use.volume,
                     f"cannot prove which storage this is: {use.storage.problem}",
-                    "declare the claim and its PersistentVolume here, bound to each other",
+                    "use a claim declared here with its PersistentVolume, named in its spec.volumeName",
                 )
         nodes: dict[str, list[Use]] = defaultdict(list)
         names: dict[str, list[Use]] = defaultdict(list)
@@ -165,39 +165,54 @@ class _Judge:
                     nodes[node].append(use)
             else:
                 anywhere.append(use)
+        everything = [use for use in anywhere if use.storage.path == "/"]
         reported: set[frozenset[str]] = set()
         for uses in names.values():
-            self._shared([(use, other) for use in uses[:1] for other in uses], reported)
+            # A folder of the kubelet shows every volume of a node, by whatever name.
+            self._shared([(use, other) for use in uses[:1] for other in (*uses, *everything)], reported)
         for uses in (*nodes.values(), []):
             self._shared(_nested([*uses, *anywhere]), reported)
 
     def _shared(self, pairs: Iterable[tuple[Use, Use]], reported: set[frozenset[str]]) -> None:
         for one, other in pairs:
-            if one.pod.client == other.pod.client:
+            same = _owner(one.pod) == _owner(other.pod)
+            if same and one.storage.name == other.storage.name:
+                continue
+            if not (_judged(one.pod) or _judged(other.pod)):
                 continue
             key = frozenset((one.pod.name, other.pod.name))
             if key in reported:
                 continue
             reported.add(key)
-            first, second = (one, other) if one.pod.client else (other, one)
-            who = f"client {second.pod.client}" if second.pod.client else second.pod.name
+            first, second = (one, other) if _judged(one.pod) else (other, one)
             lines = tuple(
                 f"{u.pod.name} mounts {u.storage.name} {u.storage.path or ''}".strip() for u in (first, second)
             )
-            message = f"client {first.pod.client} and {who} share storage"
+            who = f"{_owner(first.pod)} and {_owner(second.pod)}"
+            message = f"two volumes of {_owner(first.pod)} are one storage" if same else f"{who} share storage"
             repair = "give each its own volume on its own folder"
             self.found.append(violation(NAME, second.pod.owner, second.volume, message, repair, witness=lines))
+
+
+def _owner(pod: Pod) -> str:
+    """Whose the pod's storage is: a client's, or its namespace's."""
+    return f"client {pod.client}" if pod.client else f"namespace {pod.namespace}"
+
+
+def _judged(pod: Pod) -> bool:
+    """Whether a pod is part of a testbed."""
+    return bool(pod.client or pod.role)
 
 
 def _nested(uses: list[Use]) -> Iterator[tuple[Use, Use]]:
     """Pairs of which one folder is the other or holds it: each use with those above it, in order of their paths."""
     above: list[tuple[str, Use]] = []
-    seen: set[tuple[str, str | None]] = set()
+    seen: set[tuple[str, str, str]] = set()
     for path, use in sorted(((f"{(u.storage.path or '').rstrip('/')}/", u) for u in uses), key=lambda p: p[0]):
         while above and not path.startswith(above[-1][0]):
             above.pop()
         yield from ((other, use) for _, other in above)
-        owner = (path, use.pod.client or use.pod.name)
+        owner = (path, _owner(use.pod), use.storage.name)
         if owner not in seen:
             seen.add(owner)
             above.append((path, use))
@@ -211,7 +226,7 @@ def check(context: Context) -> list[Violation]:
             judge.p3vc(pod)
         elif pod.client:
             judge.client(pod)
-        if pod.client or pod.role:
+        if _judged(pod):
             for path, folder in unused(pod):
                 judge.report(
                     pod,
