@@ -34,7 +34,7 @@ class Terms:
         return {
             "budget": plain(self.budget),
             "composition": self.composition,
-            "delta": None if self.delta is None else str(self.delta),
+            "delta": None if self.delta is None else plain(self.delta),
             "on_violation": self.on_violation,
         }
 

@@ -365,7 +365,9 @@ def _parser() -> argparse.ArgumentParser:
         "--range", type=arguments.range_of, metavar="LOW:HIGH", default=(0, 255), help="declared grey levels"
     )
     register.add_argument(
-        "--classes", type=arguments.whole(1, 2**16), help="declared label set 0..K-1; the data's own when absent"
+        "--classes",
+        type=arguments.whole(1, 2**16),
+        help="declared label set 0..K-1, as private labels need; the data's own when absent",
     )
     register.add_argument("--records", type=arguments.whole(1, 2**40), help="declared record count")
     register.add_argument("--termination-log", type=Path)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import lzma
 import math
+import os
 import struct
 import zipfile
 import zlib
@@ -89,8 +90,8 @@ class Source(ABC):
         state = hashlib.sha256(self.kind.encode())
         for file in self.files:
             now = file.stat()  # the time of change, too: that of modification can be set back
-            state.update(f"\0{file.parent.name}/{file.name}\0{now.st_size}\0{now.st_mtime_ns}".encode())
-            state.update(f"\0{now.st_ctime_ns}\0{now.st_ino}".encode())
+            times = f"{now.st_size}\0{now.st_mtime_ns}\0{now.st_ctime_ns}\0{now.st_ino}"
+            state.update(os.fsencode(f"\0{file.parent.name}/{file.name}\0{times}"))
         return state.hexdigest()
 
 

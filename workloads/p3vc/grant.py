@@ -19,6 +19,7 @@ from p3vc.account import Account, plain
 from p3vc.accountant import Charge
 from p3vc.chain import replace
 from p3vc.ledger import Ledger
+from p3vc.output import MANIFEST
 from p3vc.partition import Partition
 from p3vc.register import recognise
 from p3vc.request import parallel
@@ -112,7 +113,14 @@ def grant(
     content = training.as_json(account)
     text = json.dumps(content, indent=2, sort_keys=True).encode() + b"\n"
     with book.exclusively(training.claim):
-        account = book.admit(account.dataset, training.claim, training.parameters(account), training.charge(account))
+        book.compare(out / MANIFEST)
+        account = book.admit(
+            account.dataset,
+            training.claim,
+            training.parameters(account),
+            training.charge(account),
+            training.disjoint,
+        )
         new = account.claims[training.claim].status == "reserved"
         book.settle(account.dataset, training.claim)
         path = out / GRANT

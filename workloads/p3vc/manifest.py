@@ -14,11 +14,19 @@ from p3vc.sensitivity import Relation
 
 
 def manifest(
-    request: Request, mechanism: mechanisms.Mechanism, account: Account, violations: Violations, count: int
+    request: Request,
+    mechanism: mechanisms.Mechanism,
+    account: Account,
+    violations: Violations,
+    count: int,
+    *,
+    quote: dict[str, Any],
 ) -> dict[str, Any]:
     """Describe a release: what it protects, how, at what cost, and what stays public.
 
-    Nothing in it depends on the raw data but through the released arrays and the public invariants.
+    ``quote`` is what the ledger says of its state (``Ledger.quote``).
+
+    Nothing in the description depends on the raw data but through the released arrays and the public invariants.
     """
     private_labels = request.label_epsilon is not None
     paper = not mechanism.private
@@ -47,7 +55,7 @@ def manifest(
         "partition": account.claims[request.claim].parameters["partition"],
         "disjoint": request.disjoint,
         "public": {"invariants": account.invariants.as_json(), "left_out": violations.as_json(), "released": count},
-        "ledger": {**account.terms.as_json(), "seq": len(account.chain.entries), "head": account.chain.head},
+        "ledger": {**account.terms.as_json(), **quote},
     }
 
 

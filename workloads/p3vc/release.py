@@ -54,7 +54,7 @@ def release(
     mechanism = mechanisms.build(
         request.mechanism, request.epsilon, request.block, request.neighbourhood, account.invariants.domain
     )
-    _compatible(request, source, account)
+    compatible(request, source, account)
     with book.exclusively(request.claim):
         book.compare(out / output.MANIFEST)
         if request.claim not in book.accounts()[account.dataset].claims:
@@ -103,7 +103,12 @@ def _try(out: Path, shape: Shape) -> None:
             out.rmdir()
 
 
-def _compatible(request: Request, source: Source, account: Account) -> None:
+def compatible(request: Request, source: Source, account: Account) -> None:
+    """Compare what is asked for with what the dataset is.
+
+    Raises:
+        BadInputError: the claim on private labels would not hold.
+    """
     part = request.partition
     if part is not None and part.partitioner == "dirichlet" and request.label_epsilon is not None:
         raise BadInputError(
@@ -213,6 +218,7 @@ def _write(
                     "charged. Nothing was released; the charge stays because reading had begun, and the claim ends. "
                     "Touch the data's files so that they are recognised anew, and ask under a new claim id"
                 )
-            manifest = manifests.manifest(request, mechanism, account, violations, target.labels.count)
-            manifest["ledger"] |= book.quote(account)
+            manifest = manifests.manifest(
+                request, mechanism, account, violations, target.labels.count, quote=book.quote(account)
+            )
             return manifest, target.publish(manifest, crew)

@@ -12,7 +12,7 @@ from p3vc.errors import BadInputError
 from p3vc.expected import expected_error
 from p3vc.ledger import Ledger
 from p3vc.register import recognise
-from p3vc.release import _compatible
+from p3vc.release import compatible
 from p3vc.request import Request
 
 
@@ -83,7 +83,7 @@ def ledger_text(record: dict[str, Any]) -> str:
 def estimate(data: Path, kind: str, folder: Path, request: Request, workers: int | None) -> dict[str, Any]:
     """Return what a release would cost and its expected error, without spending."""
     source, account = recognise(data, kind, Ledger(folder), workers=workers)
-    _compatible(request, source, account)
+    compatible(request, source, account)
     domain = account.invariants.domain
     mechanism = mechanisms.build(request.mechanism, request.epsilon, request.block, request.neighbourhood, domain)
     after = account.after(request.charge(account))

@@ -179,6 +179,7 @@ def test_a_sum_at_another_delta_is_no_figure() -> None:
 parts = st.lists(st.tuples(epsilons, st.sampled_from([None, "a", "b"]), st.integers(0, 2), st.booleans()), max_size=12)
 
 
+@settings(deadline=None)
 @given(parts, st.sampled_from(["basic", "advanced", "zcdp"]))
 def test_parallel_composition_costs_each_record_what_touches_it(
     drawn: list[tuple[Decimal, str | None, int, bool]], rule: str

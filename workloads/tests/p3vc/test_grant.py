@@ -67,6 +67,13 @@ def test_the_relation_says_what_a_partition_by_label_leaves_out(tool: Tool) -> N
     assert "each by one of the same label; labels are public" in relations["dirichlet"]
 
 
+def test_the_words_of_a_disjointness_assertion_are_recorded(tool: Tool) -> None:
+    tool.register("--delta", "1e-5")
+    part = ("--partition", "0/2", "--disjoint", "one camera a person")
+    assert grant(tool, "t", *part)[0] == 0
+    assert any("one camera a person" in path.read_text() for path in tool.ledger.glob("*.jsonl"))
+
+
 def test_a_person_sees_the_runs_apart_from_the_releases(tool: Tool) -> None:
     tool.register("--delta", "1e-5")
     tool.release("a")

@@ -121,3 +121,9 @@ def test_a_batch_without_records_is_refused(tool: Tool, binary: bool) -> None:
     batch(tool, [], binary=binary)
     refused(tool, "data_batch_1")
     assert not tool.ledger.exists()
+
+
+def test_a_name_that_is_no_text_is_a_name(tool: Tool, pictures: Path) -> None:
+    (pictures / "0.png").rename(pictures / os.fsdecode(b"caf\xe9.png"))
+    assert tool.register()[0] == 0
+    assert tool.release("a")[0] == 0
