@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import posixpath
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from testbed import contract as c
 from testbed.budget import Loss
 from testbed.gaussian import LEAST_DELTA, MOST_DELTA
+from testbed.manifests import Path_, mapping, sequence
 
 MECHANISMS = ("laplace", "exponential", "paper")
+
+# What a container may say for its argv alone to decide what it does: nothing that runs beside it, before it or over it.
+FIELDS = frozenset(
+    [
+        "name", "image", "imagePullPolicy", "command", "args", "env", "resources", "securityContext",
+        "terminationMessagePath", "terminationMessagePolicy", "volumeMounts",
+    ]
+)  # fmt: skip
+VARIABLES = frozenset(["TZ", "LANG", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"])
+FOLDERS = frozenset(["HOME", "TMPDIR"])  # variables that name a scratch folder
+SCRATCH = (c.MOUNT_HOME, "/tmp", "/var/tmp")  # noqa: S108 - emptyDirs of the container
 
 _REGISTER = frozenset(["data", "ledger", "budget", "composition", "delta", "classes"])
 _CLAIM = frozenset(
@@ -32,6 +46,7 @@ _CLAIM = frozenset(
 _RELEASE = _CLAIM | {"mechanism", "block", "neighbourhood", "labels", "label-epsilon"}
 _GRANT = _CLAIM | {"grant", "delta", "rounds", "clipping-norm"}
 _VERIFY = frozenset(["release", "claim"])
+_FOLDERS = frozenset(["data", "out", "ledger", "release"])
 
 
 class UnprovenError(ValueError):
@@ -42,6 +57,7 @@ class UnprovenError(ValueError):
 class Register:
     """``p3vc register``: the terms a raw dataset is registered on."""
 
+    data: str
     ledger: str
     budget: Decimal
     composition: str
@@ -126,6 +142,13 @@ def _delta(text: str) -> Decimal:
     return value
 
 
+def _folder(name: str, text: str) -> str:
+    """A path that says by itself where it is: no link and no working directory changes what ``.`` or ``..`` mean."""
+    if not text.startswith("/") or text.startswith("//") or posixpath.normpath(text) != text:
+        raise UnprovenError(f"--{name} {text!r} is not an absolute path in its plain form")
+    return text
+
+
 def _options(arguments: Sequence[str], allowed: frozenset[str], required: Sequence[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     rest = list(arguments)
@@ -140,10 +163,14 @@ def _options(arguments: Sequence[str], allowed: frozenset[str], required: Sequen
             value = rest.pop(0)
         if name in found:
             raise UnprovenError(f"--{name} is given twice")
-        found[name] = value
+        found[name] = _folder(name, value) if name in _FOLDERS else value
     for name in required:
         if name not in found:
             raise UnprovenError(f"--{name} is missing")
+    if found.get("termination-log", c.TERMINATION_LOG) != c.TERMINATION_LOG:
+        raise UnprovenError(
+            f"--termination-log {found['termination-log']!r} is written to, and not {c.TERMINATION_LOG}"
+        )
     return found
 
 
@@ -165,6 +192,38 @@ def scheme(partitioner: str, count: object, alpha: object, seed: object) -> str:
     return f"{partitioner} of {count}, alpha {alpha}, seed {seed}"
 
 
+def read(container: Mapping[str, Any]) -> Register | Spend | Grant | Verify:
+    """Read what a P3-VC container does.
+
+    Raises:
+        UnprovenError: when its argv does not say.
+    """
+    if not container.get("command"):
+        raise UnprovenError("it names no command, so the image decides")
+    return parse([*sequence(container["command"]), *sequence(container.get("args"))])
+
+
+def doubts(container: Mapping[str, Any]) -> Iterator[tuple[Path_, str, str]]:
+    """What beside its argv decides what a P3-VC container does: field, message and repair.
+
+    The kubelet mounts a file of its own at ``terminationMessagePath``, over whatever is there (Kubernetes
+    ``pkg/kubelet/kuberuntime/kuberuntime_container.go``, ``makeMounts``).
+    """
+    for field, value in container.items():
+        if field not in FIELDS and value:
+            yield (field,), f"cannot prove what it does: {field} is set", f"remove {field}"
+    if container.get("terminationMessagePath") not in (None, "", c.TERMINATION_LOG):
+        repair = f"set it to {c.TERMINATION_LOG}"
+        yield ("terminationMessagePath",), "cannot prove what it reads: the kubelet mounts a file there", repair
+    for index, entry in enumerate(sequence(container.get("env"))):
+        one = mapping(entry)
+        name, plain = one.get("name"), "valueFrom" not in one
+        if not (plain and (name in VARIABLES or (name in FOLDERS and one.get("value") in SCRATCH))):
+            message = f"cannot prove that {name} changes nothing of what it does"
+            allowed = f"remove the variable, or set it to one of {', '.join(SCRATCH)}"
+            yield ("env", index), message, allowed if name in FOLDERS else "remove the variable"
+
+
 def parse(argv: Sequence[Any]) -> Register | Spend | Grant | Verify:
     """Read the argv of a P3-VC container.
 
@@ -182,7 +241,7 @@ def parse(argv: Sequence[Any]) -> Register | Spend | Grant | Verify:
     if verb == "register":
         o = _options(rest, _REGISTER, ("data", "ledger", "budget", "composition"))
         delta = _delta(o["delta"]) if "delta" in o else None
-        return Register(o["ledger"], _epsilon("budget", o["budget"]), o["composition"], delta)
+        return Register(o["data"], o["ledger"], _epsilon("budget", o["budget"]), o["composition"], delta)
     if verb == "verify":
         o = _options(rest, _VERIFY, ("release", "claim"))
         return Verify(o["release"], o["claim"])

@@ -8,17 +8,17 @@ from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 
 from testbed import contract as c
-from testbed.argv import Grant, Register, Spend, UnprovenError, parse
+from testbed.argv import Grant, Register, Spend, UnprovenError, doubts, read
 from testbed.budget import Loss, compose, show, total
 from testbed.edits import Edit
-from testbed.manifests import Object, Path_, mapping, sequence
+from testbed.manifests import Object, Path_, sequence
 from testbed.rules.config import PrivacyBudget, Spent
 from testbed.rules.context import Context
 from testbed.rules.violation import Violation, violation
+from testbed.volumes import Use, inside
 from testbed.workloads import Pod
 
 NAME = "privacy-budget"
-ENVIRONMENT = frozenset(["HOME", "TMPDIR", "TZ", "LANG", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,11 +105,9 @@ class _Reader:
         self.found: list[Violation] = []
         self.private_labels: set[str] = set()  # stores whose labels a release keeps private
         self.by_labels: list[Charge] = []  # of grants, which do not say whether labels are public
-        self.stores: dict[tuple[Pod, str], str] = {}
+        self.uses: dict[tuple[Pod, Path_], list[Use]] = defaultdict(list)
         for use in context.uses:
-            self.stores.setdefault((use.pod, use.mount_path), use.storage.path or use.storage.name)
-            if use.storage.nodes:
-                self.stores[use.pod, use.mount_path] = f"{','.join(sorted(use.storage.nodes))}:{use.storage.path}"
+            self.uses[use.pod, use.container].append(use)
 
     def report(self, obj: Object, path: Path_, message: str, repair: str, edits: tuple[Edit, ...] = ()) -> None:
         self.found.append(violation(NAME, obj, path, message, repair, edits=edits))
@@ -129,16 +127,11 @@ class _Reader:
             )
         before = len(self.charges)
         for path, container in pod.containers():
-            self._environment(pod, path, container)
-            for field in ("lifecycle", "livenessProbe", "readinessProbe", "startupProbe"):
-                if container.get(field):
-                    self.report(owner, (*path, field), "cannot prove what this runs and spends", f"remove {field}")
-            argv = [*sequence(container.get("command")), *sequence(container.get("args"))]
+            for field, message, repair in doubts(container):
+                self.report(owner, (*path, *field), message, repair)
             field_path = (*path, "command" if container.get("command") else "args")
             try:
-                if not container.get("command"):
-                    raise UnprovenError("it names no command, so the image decides")
-                made = parse(argv)
+                made = read(container)
             except UnprovenError as error:
                 self.report(
                     owner,
@@ -150,24 +143,9 @@ class _Reader:
             if isinstance(made, Register):
                 self._register(owner, field_path, made)
             elif isinstance(made, (Spend, Grant)):
-                self._spend(pod, field_path, made)
+                self._spend(pod, field_path, made, self._store(pod, field_path, made.data))
         if len(self.charges) > before + 1:
             self.report(owner, pod.path("spec"), "one pod makes several claims", "declare one Job for each claim")
-
-    def _environment(self, pod: Pod, path: Path_, container: object) -> None:
-        body = mapping(container)
-        for index, entry in enumerate(sequence(body.get("env"))):
-            one = mapping(entry)
-            if one.get("name") not in ENVIRONMENT or "valueFrom" in one:
-                field = (*path, "env", index)
-                self.report(
-                    pod.owner,
-                    field,
-                    f"cannot prove that {one.get('name')} changes nothing of what is spent",
-                    "remove the variable",
-                )
-        if body.get("envFrom"):
-            self.report(pod.owner, (*path, "envFrom"), "cannot prove what these variables change", "remove envFrom")
 
     def _register(self, owner: Object, path: Path_, made: Register) -> None:
         config = self.config
@@ -189,7 +167,19 @@ class _Reader:
             repair = f"register delta {allowed}, or set privacy-budget.delta in the policy configuration"
             self.report(owner, path, f"it registers delta {show(made.delta)}; the policy allows {allowed}", repair)
 
-    def _spend(self, pod: Pod, path: Path_, made: Spend | Grant) -> None:
+    def _store(self, pod: Pod, path: Path_, data: str) -> str:
+        """The volume that holds a folder in a container, by its place."""
+        holding = [use for use in self.uses[pod, path[:-1]] if inside(data, use.mount_path)]
+        if not holding:
+            message = f"cannot prove which volume --data {data} is on"
+            self.report(pod.owner, path, message, "mount the raw volume's claim there")
+            return f"{pod.name}:{data}"
+        storage = max(holding, key=lambda use: len(use.mount_path)).storage
+        if storage.nodes:
+            return f"{','.join(sorted(storage.nodes))}:{storage.path}"
+        return storage.path or storage.name
+
+    def _spend(self, pod: Pod, path: Path_, made: Spend | Grant, store: str) -> None:
         owner, notes = pod.owner, pod.annotations
         dataset = notes.get(c.ANNOTATION_DATASET)
         if not isinstance(dataset, str) or not dataset:
@@ -209,7 +199,6 @@ class _Reader:
             self._compare(pod, c.ANNOTATION_DELTA, show(made.loss.delta), "delta")
         self._compare(pod, c.ANNOTATION_MECHANISM, made.mechanism, "mechanism")
         self._compare(pod, c.ANNOTATION_CLAIM, made.claim, "claim")
-        store = self.stores.get((pod, made.data), f"{pod.name}:{made.data}")
         part = self._part(pod, path, made)
         charge = Charge(dataset, store, made.claim, made.loss, part, pod, path)
         if isinstance(made, Spend) and made.labels == "private":

@@ -118,3 +118,38 @@ def test_the_whole_is_read() -> None:
     read = argv.parse(WHOLE)
     assert isinstance(read, argv.Grant)
     assert read.loss == Loss(Decimal("0.3"), Decimal("1e-6"))
+
+
+@pytest.mark.parametrize("option", ["data", "out", "ledger"])
+@pytest.mark.parametrize("path", ["raw", "//raw", "/raw/", "/raw/.", "/a/../raw"])
+def test_a_folder_is_told_in_one_way(option: str, path: str) -> None:
+    words = ["p3vc", "release", "--mechanism", "laplace", "--epsilon", "1", "--labels", "public", "--claim", "a"]
+    for name in ("data", "out", "ledger"):
+        words += [f"--{name}", path if name == option else f"/{name}"]
+    with pytest.raises(UnprovenError, match=f"--{option} .* plain form"):
+        argv.parse(words)
+
+
+@pytest.mark.parametrize(
+    ("said", "field"),
+    [
+        ({"workingDir": "/private"}, ("workingDir",)),
+        ({"restartPolicy": "Always"}, ("restartPolicy",)),
+        ({"anyFieldToCome": [1]}, ("anyFieldToCome",)),
+        ({"terminationMessagePath": "/ledger/x"}, ("terminationMessagePath",)),
+        ({"env": [{"name": "PATH", "value": "/x"}]}, ("env", 0)),
+        ({"env": [{"name": "HOME", "value": "/raw"}]}, ("env", 0)),
+        ({"env": [{"name": "TZ", "valueFrom": {}}]}, ("env", 0)),
+    ],
+)
+def test_what_decides_beside_the_argv(said: dict[str, object], field: tuple[str | int, ...]) -> None:
+    assert [found[0] for found in argv.doubts(said)] == [field]
+
+
+def test_what_decides_nothing() -> None:
+    env = [
+        {"name": "HOME", "value": c.MOUNT_HOME},
+        {"name": "TMPDIR", "value": argv.SCRATCH[1]},
+        {"name": "TZ", "value": "UTC"},
+    ]
+    assert not [*argv.doubts({"name": "x", "env": env, "ports": [], "terminationMessagePath": c.TERMINATION_LOG})]

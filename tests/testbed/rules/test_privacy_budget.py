@@ -111,6 +111,30 @@ def test_a_new_name_does_not_reset_a_budget() -> None:
     assert any("1.4 of 0.7 over 2 datasets" in m for m in messages)
 
 
+@pytest.mark.parametrize("folder", ["/raw/part", "/raw/a/b"])
+def test_a_folder_of_a_volume_is_of_the_volume(folder: str) -> None:
+    manifests = worlds.bodies()
+    extra = job(worlds.bodies(privacy__release=2))
+    words = worlds.template(extra)["spec"]["containers"][0]["command"]
+    words[words.index("--data") + 1] = folder
+    worlds.notes(extra)["kubeflower.io/dataset"] = "digits-renamed"
+    messages = [v.message for v in found([*manifests, extra], {"testbedBudget": "1.4"})]
+    assert any("a new name does not reset" in m for m in messages)
+
+
+def test_data_on_no_volume_is_not_proved() -> None:
+    manifests = worlds.bodies()
+    put(manifests, "--data", "/elsewhere")
+    assert any("which volume --data /elsewhere is on" in v.message for v in found(manifests))
+
+
+@pytest.mark.parametrize("alias", ["/raw/.", "/raw/", "//raw", "/private/../raw", "raw"])
+def test_a_folder_goes_by_one_name(alias: str) -> None:
+    manifests = worlds.bodies()
+    put(manifests, "--data", alias)
+    assert any("not an absolute path in its plain form" in v.message for v in found(manifests))
+
+
 def test_parts_of_different_partitions_sum() -> None:
     manifests = worlds.bodies()
     put(manifests, "--seed", "8")
@@ -171,6 +195,10 @@ UNPROVEN: dict[str, worlds.Mistake] = {
     "negative": lambda m: argv(m).__setitem__(argv(m).index("--epsilon") + 1, "-1"),
     "environment": lambda m: container(m)["env"].append({"name": "PYTHONPATH", "value": "/x"}),
     "envFrom": lambda m: container(m).__setitem__("envFrom", [{"configMapRef": {"name": "x"}}]),
+    "python's home": lambda m: container(m)["env"].append({"name": "HOME", "value": "/private"}),
+    "working folder": lambda m: container(m).__setitem__("workingDir", "/private"),
+    "a file over the ledger": lambda m: container(m).update(terminationMessagePath="/ledger/ledger.jsonl"),
+    "a report over the ledger": lambda m: put(m, "--termination-log", "/ledger/ledger.jsonl"),
     "hook": lambda m: container(m).__setitem__("lifecycle", {"postStart": {"exec": {"command": ["p3vc"]}}}),
     "sidecar": lambda m: worlds.template(job(m))["spec"]["containers"].append({"name": "x", "image": "y"}),
     "dataset": lambda m: worlds.notes(job(m)).pop("kubeflower.io/dataset"),
