@@ -72,10 +72,15 @@ def explain_pair(arguments: argparse.Namespace) -> int:
     return OK if found.pair.verdict == "isolated" else VIOLATIONS
 
 
+def _both(arguments: argparse.Namespace, config: PolicyConfig) -> tuple[Context, Context]:
+    """Base and head; the base of a new stack holds nothing."""
+    return Context(read([arguments.base], empty=True), config), Context(read([arguments.head]), config)
+
+
 def diff(arguments: argparse.Namespace) -> int:
     """Compare two sets of manifests."""
     config = _config(arguments)
-    base, head = (Context(read([path]), config) for path in (arguments.base, arguments.head))
+    base, head = _both(arguments, config)
     found = difference(base, head)
     _print(markdown.difference(found) if arguments.format == "md" else text.difference(found))
     return OK
@@ -84,7 +89,7 @@ def diff(arguments: argparse.Namespace) -> int:
 def report(arguments: argparse.Namespace) -> int:
     """Render a pull request's comment on one environment."""
     config = _config(arguments)
-    base, head = (Context(read([path]), config) for path in (arguments.base, arguments.head))
+    base, head = _both(arguments, config)
     found = findings.find(head)
     _print(pull_request.comment(arguments.stack, base, head, found))
     return VIOLATIONS if found.violations else OK
@@ -136,7 +141,8 @@ def bench(arguments: argparse.Namespace) -> int:
 
 
 def _print(report: str) -> None:
-    sys.stdout.write(f"{report}\n")
+    encoding = sys.stdout.encoding or "utf-8"  # what it cannot show, a file's name that is not text, is escaped
+    sys.stdout.write(f"{report}\n".encode(encoding, "backslashreplace").decode(encoding))
 
 
 def parser() -> argparse.ArgumentParser:

@@ -108,7 +108,7 @@ UNREADABLE = {
     "not YAML": ("a.yaml", "kind: Pod\n  x: [", ":2:"),
     "not JSON": ("a.json", '{\n"kind": }', ":2:"),
     "no kind": ("a.yaml", "---\napiVersion: v1\nkind: Pod\nmetadata: {name: x}\n---\nfoo: bar\n", ":6: no apiVersion"),
-    "twice": ("a.yaml", "apiVersion: v1\nkind: Pod\nkind: Job\n", ":3: not YAML: key 'kind' is given twice"),
+    "twice": ("a.yaml", "apiVersion: v1\nkind: Pod\nkind: Job\n", ":3: key 'kind' is given twice"),
     "a list": ("a.yaml", "- 1\n", ":1: not a Kubernetes object"),
     "not text": ("a.yaml", b"\xff\xfe\x00", "not UTF-8"),
 }
