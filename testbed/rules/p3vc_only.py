@@ -3,56 +3,60 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from testbed import contract as c
-from testbed.argv import Grant, Spend, UnprovenError, Verify, parse
+from testbed.argv import SCRATCH, Grant, Register, Spend, UnprovenError, Verify, doubts, read
 from testbed.edits import Edit
-from testbed.manifests import Path_, mapping, sequence
+from testbed.manifests import Path_, mapping
 from testbed.rules.context import Context
 from testbed.rules.violation import Violation, violation
-from testbed.volumes import Use, unused
-from testbed.workloads import Pod
+from testbed.volumes import Use, inside, mounts, sources, unused
+from testbed.workloads import Pod, get
 
 NAME = "p3vc-only"
+# Where a P3-VC container may mount a claim: anywhere else, a mount could lie over the program.
+PLACES = (c.MOUNT_RAW, c.MOUNT_LEDGER, c.MOUNT_PRIVATE)
 
 
-def _claims(pod: Pod) -> Iterator[Spend | Grant]:
-    """What a P3-VC pod claims of its client's data: a release, or the consent to a run; either reads the raw data."""
-    for _, container in pod.containers():
-        try:
-            made = parse([*sequence(container.get("command")), *sequence(container.get("args"))])
-        except UnprovenError:
-            continue
-        if isinstance(made, (Spend, Grant)):
-            yield made
-
-
-def _inside(path: str, folder: str) -> bool:
-    return path == folder or path.startswith(folder.rstrip("/") + "/")
+def _made(container: Mapping[str, Any]) -> Register | Spend | Grant | Verify | None:
+    """What a P3-VC container does; privacy-budget reports what cannot be read."""
+    try:
+        return read(container)
+    except UnprovenError:
+        return None
 
 
 class _Judge:
     def __init__(self, context: Context) -> None:
         self.context, self.found = context, []  # type: tuple[Context, list[Violation]]
         self.uses: dict[Pod, list[Use]] = defaultdict(list)
+        self.mounted: dict[tuple[Pod, Path_], list[Use]] = defaultdict(list)  # by container
         for use in context.uses:
             self.uses[use.pod].append(use)
+            self.mounted[use.pod, use.container].append(use)
         # What each client's own P3-VC reads and writes, and the releases a client may start from.
         self.raw: dict[str, list[Use]] = defaultdict(list)
         self.private: dict[str, list[Use]] = defaultdict(list)
         self.releases: dict[str, set[str]] = defaultdict(set)
+        # The images of the P3-VCs and gates of each testbed, and where each is.
+        self.images: dict[str, dict[object, list[tuple[Pod, Path_]]]] = defaultdict(lambda: defaultdict(list))
         for pod in context.pods:
-            if pod.role != c.ROLE_P3VC or not pod.client:
-                continue
-            for made in _claims(pod):
-                if isinstance(made, Spend):
-                    self.releases[pod.client].add(made.claim)
-                for use in self.uses[pod]:
-                    if _inside(made.data, use.mount_path) or _inside(made.ledger, use.mount_path):
-                        self.raw[pod.client].append(use)
-                    elif isinstance(made, Spend) and _inside(made.out, use.mount_path):
-                        self.private[pod.client].append(use)
+            if pod.role == c.ROLE_P3VC and pod.client:
+                for path, container in pod.containers():
+                    self._learn(pod.client, _made(container), self.mounted[pod, path])
+
+    def _learn(self, client: str, made: Register | Spend | Grant | Verify | None, uses: list[Use]) -> None:
+        if made is None or isinstance(made, Verify):
+            return
+        for use in uses:
+            if inside(made.data, use.mount_path) or inside(made.ledger, use.mount_path):
+                self.raw[client].append(use)
+            elif isinstance(made, Spend) and inside(made.out, use.mount_path):
+                self.private[client].append(use)
+        if isinstance(made, Spend):
+            self.releases[client].add(made.claim)
 
     def report(self, pod: Pod, path: Path_, message: str, repair: str, edits: tuple[Edit, ...] = ()) -> None:
         self.found.append(violation(NAME, pod.owner, path, message, repair, edits=edits))
@@ -62,35 +66,54 @@ class _Judge:
             self.report(
                 pod, pod.path("metadata", "labels"), "a P3-VC job belongs to no client", f"set {c.LABEL_CLIENT}"
             )
-        claims = list(_claims(pod))
-        outs, data = [made.out for made in claims], [made.data for made in claims]
-        for made in claims:
-            if _inside(made.out, made.data) or _inside(made.data, made.out):
-                self.report(
-                    pod,
-                    pod.path("spec"),
-                    "it writes into the folder of the raw data",
-                    "give --out a volume of its own",
-                )
-        for use in self.uses[pod]:
-            if any(_inside(use.mount_path, d) for d in data) and not use.read_only:
-                self.report(
-                    pod,
-                    use.path,
-                    "it can change the raw data",
-                    "mount it readOnly: true",
-                    (Edit("set", pod.owner.key, (*use.path, "readOnly"), True),),
-                )
-        raw = [u for u in self.uses[pod] if not any(_inside(o, u.mount_path) for o in outs)]
-        for use in self.uses[pod]:
-            if any(_inside(o, use.mount_path) for o in outs) and any(self._overlap(use, r) for r in raw):
-                self.report(
-                    pod, use.volume, "raw and private data are on one volume", "release into a volume of its own"
-                )
+        datasets: set[tuple[str, str, str]] = set()
+        for path, container in pod.containers():
+            self._program(pod, path, container)
+            made = _made(container)
+            data = self._volumes(pod, path, made) if made and not isinstance(made, Verify) else None
+            if data and made and not isinstance(made, Verify):
+                datasets.add((data.storage.name, data.sub_path, made.data))
+        if len(datasets) > 1:
+            message = f"its containers read {len(datasets)} raw datasets: one is registered, another is spent"
+            self.report(pod, pod.path("spec"), message, "mount one raw volume in all of them, in one way")
 
-    @staticmethod
-    def _overlap(one: Use, other: Use) -> bool:
-        return one.storage.overlaps(other.storage)
+    def _program(self, pod: Pod, path: Path_, container: Mapping[str, Any], places: tuple[str, ...] = PLACES) -> None:
+        """The image's own program runs, and nothing is mounted over it or over its data."""
+        self.images[_testbed(pod)][container.get("image")].append((pod, (*path, "image")))
+        allowed = {"emptyDir": SCRATCH, "persistentVolumeClaim": places}
+        named = sources(pod)
+        for mount in mounts(path, container):
+            kind = named[mount.name].kind if mount.name in named else "unknown"
+            if mount.folder not in allowed.get(kind, ()):
+                message = f"cannot prove which program runs on which data: {kind} {mount.name} lies over {mount.folder}"
+                repair = f"mount emptyDirs at {', '.join(SCRATCH)}, claims at {', '.join(places)}, and nothing else"
+                self.report(pod, mount.path, message, repair)
+
+    def _volumes(self, pod: Pod, path: Path_, made: Register | Spend | Grant) -> Use | None:
+        """Data, ledger and release are each on their volume; returns the mount of the data."""
+        data, ledger = (self._holder(pod, path, name, getattr(made, name)) for name in ("data", "ledger"))
+        out = None if isinstance(made, Register) else self._holder(pod, path, "out", made.out)
+        if data and not data.read_only:
+            edit = Edit("set", pod.owner.key, (*data.path, "readOnly"), True)
+            self.report(pod, data.path, "it can change the raw data", "mount it readOnly: true", (edit,))
+        if data and ledger:
+            part = (ledger.storage.name, ledger.sub_path, ledger.mount_path)
+            if part != (data.storage.name, f"/{c.SUBPATH_LEDGER}", made.ledger):
+                message = "its ledger is not the raw volume's own: one elsewhere knows nothing of what is spent"
+                repair = f"mount the raw volume's subPath {c.SUBPATH_LEDGER} at {made.ledger}"
+                self.report(pod, ledger.path, message, repair)
+        if out and any(use and use.storage.overlaps(out.storage) for use in (data, ledger)):
+            self.report(pod, out.volume, "raw and private data are on one volume", "release into a volume of its own")
+        return data
+
+    def _holder(self, pod: Pod, path: Path_, option: str, folder: str) -> Use | None:
+        """The one mount of a claim that a folder of a container lies in."""
+        found = [use for use in self.mounted[pod, path] if inside(folder, use.mount_path)]
+        if len(found) == 1:
+            return found[0]
+        message = f"cannot prove which volume --{option} {folder} is on: {len(found)} mounts of claims hold it"
+        self.report(pod, (*path, "command"), message, "mount one claim there")
+        return None
 
     def client(self, pod: Pod) -> None:
         client = pod.client or ""
@@ -110,39 +133,47 @@ class _Judge:
         self._gate(pod)
 
     def _gate(self, pod: Pod) -> None:
-        client = pod.client or ""
-        where = pod.path("spec", "initContainers")
-        mounts = {u.mount_path for u in self.uses[pod]}
-        said = "no init container waits for a completed release"
-        for index, entry in enumerate(sequence(pod.spec.get("initContainers"))):
-            container = mapping(entry)
-            argv = [*sequence(container.get("command")), *sequence(container.get("args"))]
-            try:
-                made = parse(argv)
-            except UnprovenError:
-                continue
-            if not isinstance(made, Verify) or not container.get("command"):
-                continue
-            where = pod.path("spec", "initContainers", index)
-            if container.get("restartPolicy") == "Always":
-                said = "the gate is a sidecar: Kubernetes does not wait for its end"
-            elif made.claim not in self.releases[client]:
-                said = f"the gate waits for claim {made.claim}, which no release of client {client} declares"
-            elif not any(_inside(made.release, m) for m in mounts):
-                said = f"the gate looks at {made.release}, which is not the private volume"
-            elif index and any(self._mounted(pod, i) for i in range(index)):
-                said = "another init container reads the private volume before the gate"
-            else:
-                return
-        self.report(
-            pod,
-            where,
-            f"client {client} may start before its data is released: {said}",
-            "let the first init container run p3vc verify on its private volume and its release's claim",
-        )
+        """The first init container: any other would run beside what the gate holds back, or before it."""
+        path = pod.path("spec", "initContainers", 0)
+        gate = mapping(get(pod.spec, ("initContainers", 0)))
+        made = _made(gate)
+        said = self._opens(pod, path, gate, made)
+        if said:
+            self.report(
+                pod,
+                path if isinstance(made, Verify) else path[:-1],
+                f"client {pod.client} may start before its data is released: {said}",
+                "let the first init container run p3vc verify on its private volume and its release's claim",
+            )
+        if isinstance(made, Verify):
+            self._program(pod, path, gate, (c.MOUNT_PRIVATE,))
+            for field, message, repair in doubts(gate):
+                self.report(pod, (*path, *field), message, repair)
 
-    def _mounted(self, pod: Pod, index: int) -> bool:
-        return any(u.path[: len(pod.template) + 3] == pod.path("spec", "initContainers", index) for u in self.uses[pod])
+    def _opens(self, pod: Pod, path: Path_, gate: Mapping[str, Any], made: object) -> str | None:
+        """Why a gate lets its pod start without a release."""
+        client = pod.client or ""
+        if not isinstance(made, Verify):
+            return "no init container waits for a completed release before any other runs"
+        if gate.get("restartPolicy") == "Always":
+            return "the gate is a sidecar: Kubernetes does not wait for its end"
+        if made.claim not in self.releases[client]:
+            return f"the gate waits for claim {made.claim}, which no release of client {client} declares"
+        written = {(use.storage.name, use.sub_path) for use in self.private[client]}
+        seen = [(u.storage.name, u.sub_path) for u in self.mounted[pod, path] if u.mount_path == made.release]
+        if len(seen) != 1 or seen[0] not in written:
+            return f"the gate looks at {made.release}, which is not the private volume"
+        return None
+
+    def programs(self) -> None:
+        """One image runs every P3-VC and every gate of a testbed: the argv of two says nothing of what both do."""
+        for images in self.images.values():
+            usual = max(images, key=lambda image: (len(images[image]), str(image)))
+            first = images[usual][0][0]
+            for image, places in images.items():
+                for pod, path in places if image != usual else ():
+                    message = f"cannot prove which program runs: image {image} here, {usual} in {first.name}"
+                    self.report(pod, path, message, "run every P3-VC and gate of the testbed from one image")
 
     def storage(self) -> None:
         """No storage of a client is another's, the server's or a stranger's."""
@@ -194,6 +225,10 @@ class _Judge:
             self.found.append(violation(NAME, second.pod.owner, second.volume, message, repair, witness=lines))
 
 
+def _testbed(pod: Pod) -> str:
+    return (pod.client or "").rpartition("/")[0]
+
+
 def _owner(pod: Pod) -> str:
     """Whose the pod's storage is: a client's, or its namespace's."""
     return f"client {pod.client}" if pod.client else f"namespace {pod.namespace}"
@@ -234,5 +269,6 @@ def check(context: Context) -> list[Violation]:
                     f"hostPath {mapping(folder).get('path')}: a node's folder may be anyone's",
                     "use a PersistentVolumeClaim bound to a local volume of its own",
                 )
+    judge.programs()
     judge.storage()
     return judge.found
