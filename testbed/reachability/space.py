@@ -37,11 +37,14 @@ def network(text: Any) -> Interval:
     """The interval of a CIDR or an address.
 
     Raises:
-        ValueError: when it is neither.
+        ValueError: when it is neither; also for a mask with zeros before ones, which OVN takes bit by bit.
     """
     if not isinstance(text, str):
         raise ValueError(f"{text!r} is not an address or CIDR")
     net: IPv4Network | IPv6Network = ip_network(text.strip(), strict=False)
+    _, _, mask = text.strip().partition("/")
+    if "." in mask and mask != str(net.netmask):  # Python also reads 0.0.0.255, as /24
+        raise ValueError(f"{text!r} has a mask that is no network's: write it as /24")
     offset = 0 if net.version == 4 else V6
     return offset + int(net.network_address), offset + int(net.broadcast_address)
 

@@ -36,11 +36,23 @@ def holds(region: Region, source: str, target: str) -> bool:
         ('inport == "x" && ip4.src == $set', C, C, True, False),
         ("ip4.src == 10.0.0.0/24 && ip4.dst == 10.0.1.0/24 || ip", C, C, True, False),
         ("nonsense ==", C, C, True, False),
+        ("ip4.src == 10.0.0.0/255.255.255.0", C, C, True, True),
+        ("ip4.src == 0.0.0.0/0", C, C, True, True),
+        ("!ip6 && !(ip4.src == 10.0.1.0/24)", C, C, True, True),
+        ("ip4 || tcp.dst == {1, no}", C, C, True, False),  # which OVN refuses as a whole
+        ("ip4 || ip4.dst == $missing", C, C, True, False),
+        ("ip4.src == 10.0.1.0/24 && ip4.dst < 9", C, C, False, False),
     ],
 )
 def test_expressions(text: str, source: str, target: str, may: bool, must: bool) -> None:
     found = match.parse(text)
     assert (holds(found.may, source, target), holds(found.must, source, target)) == (may, must)
+
+
+@pytest.mark.parametrize("mask", ["0.0.0.255", "255.0.255.0", "0.255.255.255"])
+def test_a_mask_of_a_host_is_no_network(mask: str) -> None:
+    with pytest.raises(ValueError, match="mask|network"):
+        space.network(f"10.0.0.0/{mask}")
 
 
 def test_what_ovn_refuses_is_marked() -> None:
@@ -51,6 +63,17 @@ def test_what_ovn_refuses_is_marked() -> None:
         "(ip4",
         "ip4.src == 10.0.0.0/24 ip",
         "(" * 60 + "ip" + ")" * 60,
+        "ip4.src == 0.0.0.3/0.0.0.255",  # bitwise for OVN: any source that ends in 3
+        "ip4.src == 10.0.0.3/255.0.255.0",
+        "ip4.src == 10.0.0.5/24",  # Value contains unmasked 1-bits
+        "ip4.src == 10.0.0.0/024",
+        "ip4.src != fd00::/8",
+        "ip6.dst == 10.0.0.1",
+        "!ip4.src == 10.0.0.0/24",  # Missing parentheses around operand of !
+        "!!ip4",
+        "!ip4.src",
+        "ip4 || nonsense",
+        "ip4.src",
     ):
         assert not match.parse(text).understood, text
 
