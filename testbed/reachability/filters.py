@@ -12,7 +12,7 @@ from testbed import contract as c
 from testbed.manifests import Object, Path_, mapping, sequence
 from testbed.reachability import space
 from testbed.reachability.acl import Origin, Rule, ordered
-from testbed.reachability.ports import Port
+from testbed.reachability.ports import Port, namespace_labels
 from testbed.reachability.space import ALL, EMPTY, IP4, Interval, Region
 from testbed.selectors import selects
 
@@ -48,11 +48,7 @@ def _peers(
             if namespace_selector is None:
                 near = home == policy.namespace
             else:
-                labels = {
-                    "kubernetes.io/metadata.name": home,
-                    **(namespaces[home].labels if home in namespaces else {}),
-                }
-                near = selects(mapping(namespace_selector), labels).may
+                near = selects(mapping(namespace_selector), namespace_labels(home, namespaces)).may
             if near and selects(mapping(pod_selector), port.pod.labels).may:
                 found += port.addresses
     return list(space.merged(found))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -56,16 +57,26 @@ class Port:
         return ordered((*self.subnet.from_port, *self.egress)) if self.egress else self.subnet.from_port
 
 
+def namespace_labels(name: str, namespaces: Mapping[str, Object]) -> dict[str, Any]:
+    """A namespace's labels, with the one that the API server gives each.
+
+    Kubernetes pkg/apis/core/v1/defaults.go, SetDefaults_Namespace.
+    """
+    declared = namespaces[name].labels if name in namespaces else {}
+    return {**declared, "kubernetes.io/metadata.name": name}
+
+
 def bindings(
-    namespaces: Mapping[str, Object], subnets: Mapping[str, Subnet], vpcs: Iterable[Object]
+    namespaces: Mapping[str, Object], used: Iterable[str], subnets: Mapping[str, Subnet], vpcs: Iterable[Object]
 ) -> dict[str, list[Subnet]]:
-    """The subnets a pod without a NIC annotation may land on, by namespace."""
+    """The subnets a pod without a NIC annotation may land on, by namespace; ``used`` are those of any object."""
     found: dict[str, list[Subnet]] = defaultdict(list)
+    labels = {name: namespace_labels(name, namespaces) for name in {*namespaces, *used}}
     for net in subnets.values():
         spec = net.obj.spec if net.obj else {}
         names = {str(n) for n in sequence(spec.get("namespaces"))}
         for selector in sequence(spec.get("namespaceSelectors")):
-            names |= {n for n, o in namespaces.items() if selects(mapping(selector), o.labels).may}
+            names |= {n for n, marks in labels.items() if selects(mapping(selector), marks).may}
         for name in names:
             found[name].append(net)
     for vpc in vpcs:
@@ -81,6 +92,34 @@ def bindings(
     return found
 
 
+def _cni(text: str, *read: str) -> Any:
+    """JSON of CNI, which Go reads: encoding/json takes a key in any case, and the last of several.
+
+    Args:
+        text: the JSON.
+        read: the keys the model reads.
+
+    Raises:
+        ValueError: when it is not JSON, or a key is given twice or as ``read`` in another case.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key, value in pairs:
+            fold = key.casefold()
+            if fold in found:
+                raise ValueError(f"key {key!r} is given twice, in any case of letters")
+            if fold in read and key != fold:
+                raise ValueError(f"key {key!r} must be written {fold!r}")
+            found[fold] = value
+        return dict(pairs)
+
+    try:
+        return json.loads(text, object_pairs_hook=unique)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
 def _attachments(pod: Pod) -> Iterator[tuple[str, str, int | None]]:
     """``(namespace, name, index)`` of each secondary network asked for.
 
@@ -93,9 +132,11 @@ def _attachments(pod: Pod) -> Iterator[tuple[str, str, int | None]]:
     if not isinstance(value, str):
         raise ValueError("not text")
     if value.lstrip().startswith("["):
-        for index, item in enumerate(json.loads(value)):
+        for index, item in enumerate(_cni(value, "name", "namespace")):
             if not isinstance(item, dict) or not isinstance(item.get("name"), str):
                 raise ValueError("an entry has no name")
+            if not isinstance(item.get("namespace", ""), str):
+                raise ValueError("a namespace is not text")
             yield str(item.get("namespace") or pod.namespace), item["name"], index
         return
     for index, part in enumerate(value.split(",")):
@@ -106,13 +147,19 @@ def _attachments(pod: Pod) -> Iterator[tuple[str, str, int | None]]:
 def _provider(attachment: Object) -> str:
     """The Kube-OVN provider of a NetworkAttachmentDefinition.
 
+    Kube-OVN's controller takes ``<name>.<namespace>.ovn`` (pkg/controller/pod.go, getPodAttachmentNet), its CNI plugin
+    the configuration's own: where they differ, the NIC is not the one the annotations describe.
+
     Raises:
-        ValueError: when its configuration is not one Kube-OVN network.
+        ValueError: when its configuration is not one Kube-OVN network of that provider.
     """
-    config = json.loads(str(attachment.spec.get("config")))
+    config = _cni(str(attachment.spec.get("config")), "type", "provider", "plugins", "ipam")
     if not isinstance(config, dict) or config.get("type") != "kube-ovn" or "plugins" in config:
-        raise ValueError("not a kube-ovn network")
-    return str(config.get("provider") or "ovn")
+        raise ValueError("is not a kube-ovn network: OVN does not isolate it")
+    provider = f"{attachment.name}.{attachment.namespace}.ovn"
+    if config.get("provider") != provider:
+        raise ValueError(f"has provider {config.get('provider')!r}, not {provider!r}: what it attaches is unknown")
+    return provider
 
 
 class Placer:
@@ -121,11 +168,20 @@ class Placer:
     def __init__(self, objects: tuple[Object, ...], subnets: dict[str, Subnet]) -> None:
         self.subnets = subnets
         namespaces = {o.name: o for o in objects if o.kind == "Namespace" and o.group == ""}
-        self.bound = bindings(namespaces, subnets, [o for o in objects if o.kind == "Vpc" and o.group == "kubeovn.io"])
+        vpcs = [o for o in objects if o.kind == "Vpc" and o.group == "kubeovn.io"]
+        self.bound = bindings(namespaces, {o.namespace for o in objects if o.namespace}, subnets, vpcs)
         self.default = [s for s in subnets.values() if s.obj and s.obj.spec.get("default") is True] or [
             subnets[DEFAULT_SUBNET]
         ]
-        self.attachments = {(o.namespace, o.name): o for o in objects if o.kind == "NetworkAttachmentDefinition"}
+        self.attachments = {
+            (o.namespace, o.name): o
+            for o in objects
+            if o.kind == "NetworkAttachmentDefinition" and o.group == "k8s.cni.cncf.io"
+        }
+        # Namespaces whose pods take addresses from an IPPool (Kube-OVN pkg/controller/ippool.go and namespace.go).
+        self.pooled = {n for n, o in namespaces.items() if o.annotations.get(c.nic_annotation("ip_pool"))}
+        for pool in (o for o in objects if o.kind == "IPPool" and o.group == "kubeovn.io"):
+            self.pooled |= {str(n) for n in sequence(pool.spec.get("namespaces"))}
         self.by_provider: dict[str, list[Subnet]] = defaultdict(list)
         for net in subnets.values():
             if net.provider != "ovn":
@@ -155,11 +211,9 @@ class Placer:
                 continue
             try:
                 provider = _provider(attachment)
-            except ValueError:
-                why = (
-                    f"NetworkAttachmentDefinition {namespace}/{name} is not a kube-ovn network: OVN does not isolate it"
-                )
-                self._hazard(pod, path, why, "attach kube-ovn networks only")
+            except ValueError as error:
+                why = f"NetworkAttachmentDefinition {namespace}/{name} {error}"
+                self._hazard(pod, path, why, "attach kube-ovn networks only, each by its own provider")
                 continue
             fallback = self.by_provider.get(provider) or [p.subnet for p in primary]
             found += self._nics(pod, provider, provider, fallback)
@@ -194,11 +248,20 @@ class Placer:
             except ValueError:
                 path = pod.annotation(c.nic_annotation("ip_address", provider))
                 self._hazard(pod, path, "its address cannot be read", "give one address, or remove the annotation")
+        if not _listed(value("ip_pool")) or (provider is None and not pinned and pod.namespace in self.pooled):
+            path = pod.annotation(c.nic_annotation("ip_pool", provider))
+            why = "it takes its address from an IPPool, which may be of another subnet"
+            self._hazard(pod, path, why, "give its address by ip_address instead, and remove the pool")
         security = pod.annotation(c.nic_annotation("port_security", provider))
         return [
             Port(pod, nic, net, _addresses(net, pinned), secured, provider is None, origin, security)
             for net, origin in names
         ]
+
+
+def _listed(pool: Any) -> bool:
+    """Whether an ``ip_pool`` names no IPPool: it is absent, or a list of addresses, each in its subnet or refused."""
+    return pool in (None, "") or all(space.is_address(part.strip()) for part in re.split("[;,]", str(pool)))
 
 
 def _addresses(net: Subnet, pinned: tuple[Interval, ...]) -> tuple[Interval, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 
 import pytest
@@ -51,7 +52,7 @@ def test_expressions(text: str, source: str, target: str, may: bool, must: bool)
 
 @pytest.mark.parametrize("mask", ["0.0.0.255", "255.0.255.0", "0.255.255.255"])
 def test_a_mask_of_a_host_is_no_network(mask: str) -> None:
-    with pytest.raises(ValueError, match="mask|network"):
+    with pytest.raises(ValueError, match=re.escape(mask)):
         space.network(f"10.0.0.0/{mask}")
 
 

@@ -1,0 +1,152 @@
+"""What Kubernetes, Multus, Kube-OVN and OVN make of an unusual way to write a network."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from testbed.contract import MULTUS_NETWORKS, nic_annotation
+from testbed.reachability import model, verdicts
+from testbed.reachability.groups import Groups
+
+from .scenarios import Body, body, cidr, nic, objects, pod, subnet
+
+ONE, TWO = "t-client-1", "t-client-2"
+PROVIDER = f"own.{ONE}.ovn"
+CONFIG = {"cniVersion": "0.3.1", "type": "kube-ovn", "server_socket": "/s", "provider": PROVIDER}
+
+
+def clients(**marks: str) -> list[Body]:
+    """Two clients, each on a private network and a router of its own; ``marks`` are the first one's annotations."""
+    found = []
+    for i, namespace in ((1, ONE), (2, TWO)):
+        labels = {"kubeflower.io/role": "client", "kubeflower.io/client": f"{i}", "kubeflower.io/testbed": "t"}
+        found += [
+            body("Namespace", namespace, labels=labels),
+            body("Vpc", f"t-vpc-{i}", spec={"namespaces": [namespace]}),
+            subnet(f"t-net-{i}", f"t-vpc-{i}", cidr(i), [namespace]),
+        ]
+        own = nic(f"t-net-{i}", f"10.64.{i}.3", secured=True)
+        found.append(pod("supernode", namespace, "client", {**own, **(marks if i == 1 else {})}, **labels))
+    return found
+
+
+def verdict(bodies: list[Body]) -> set[str]:
+    return {pair.verdict for pair in verdicts.decide(model.build(objects(bodies)), Groups({})).pairs()}
+
+
+def attachment(config: str | Body, namespace: str = ONE, api: str = "k8s.cni.cncf.io/v1") -> Body:
+    text = config if isinstance(config, str) else json.dumps(config)
+    return {**body("NetworkAttachmentDefinition", "own", namespace, {"config": text}), "apiVersion": api}
+
+
+def attached(networks: Any, *attachments: Body) -> set[str]:
+    text = networks if isinstance(networks, str) else json.dumps(networks)
+    marks = {MULTUS_NETWORKS: text, **nic("t-net-1", "10.64.1.4", True, PROVIDER)}
+    return verdict([*clients(**marks), *attachments])
+
+
+def test_two_clients_are_isolated_with_a_second_nic_of_their_own_too() -> None:
+    assert verdict(clients()) == {"isolated"}
+    assert attached("own", attachment(CONFIG)) == {"isolated"}
+    assert attached([{"name": "own", "namespace": ONE}], attachment(CONFIG)) == {"isolated"}
+
+
+OTHER_KEYS = [
+    [{"name": "own", "Name": "link-2"}],
+    [{"name": "own", "Namespace": TWO}],
+    [{"name": "own", "name\u017fpace": TWO}],  # Go folds the long s
+    '[{"name": "link-2", "name": "own"}]',
+    [{"name": "own", "namespace": 1}],
+    "[" * 100_000,
+]
+
+
+@pytest.mark.parametrize("networks", OTHER_KEYS, ids=range(len(OTHER_KEYS)))
+def test_a_list_of_networks_that_go_reads_otherwise_is_unknown(networks: Any) -> None:
+    assert attached(networks, attachment(CONFIG)) == {"unknown"}
+
+
+CONFIGS: list[str | Body] = [
+    {**CONFIG, "Type": "macvlan"},
+    {**CONFIG, "PLUGINS": [{"type": "macvlan"}]},
+    f'{{"type": "macvlan", "type": "kube-ovn", "provider": "{PROVIDER}"}}',
+    {**CONFIG, "type": "macvlan"},
+    {**CONFIG, "provider": f"other.{ONE}.ovn"},
+    {k: v for k, v in CONFIG.items() if k != "provider"},
+    "{",
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=range(len(CONFIGS)))
+def test_an_attachment_that_go_or_kube_ovn_reads_otherwise_is_unknown(config: str | Body) -> None:
+    assert attached("own", attachment(config)) == {"unknown"}
+
+
+def test_an_attachment_of_another_api_group_is_none() -> None:
+    fake = attachment(CONFIG, api="z.example.com/v1")
+    assert attached("own", fake) == {"unknown"}
+    assert attached("own", attachment({"type": "macvlan"}), fake) == {"unknown"}
+
+
+def unbound() -> list[Body]:
+    """Clients that name no network: their namespaces decide."""
+    found = clients()
+    for one in found:
+        if one["kind"] == "Pod":
+            one["metadata"]["annotations"] = {}
+        elif one["kind"] == "Subnet":
+            one["spec"]["namespaces"] = []
+    return found
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_subnet_may_select_namespaces_by_the_label_every_one_has(declared: bool) -> None:
+    selector = {"matchExpressions": [{"key": "kubernetes.io/metadata.name", "operator": "In", "values": [ONE, TWO]}]}
+    shared = subnet("shared", "t-vpc-1", cidr(9), [], namespaceSelectors=[selector])
+    found = [b for b in unbound() if declared or b["kind"] != "Namespace"]
+    built = model.build(objects([*found, shared]))
+    assert {port.subnet.name for port in built.ports} == {"shared"}
+
+
+def test_a_namespace_cannot_hide_its_name_by_a_label_of_its_own() -> None:
+    selector = {"matchLabels": {"kubernetes.io/metadata.name": ONE}}
+    shared = subnet("shared", "t-vpc-1", cidr(9), [], namespaceSelectors=[selector])
+    found = unbound()
+    found[0]["metadata"]["labels"]["kubernetes.io/metadata.name"] = "other"
+    nets = {p.pod.namespace: p.subnet.name for p in model.build(objects([*found, shared])).ports}
+    assert nets[ONE] == "shared"
+
+
+POOL = nic_annotation("ip_pool")
+
+
+def test_an_address_from_a_pool_is_unknown_unless_the_pool_is_a_list_of_addresses() -> None:
+    assert verdict(clients(**{POOL: "nodes"})) == {"unknown"}
+    assert verdict(clients(**{POOL: "10.64.1.5;10.64.1.6"})) == {"isolated"}
+    assert verdict(clients(**{POOL: "10.64.1.5,10.64.1.6"})) == {"isolated"}
+
+
+def test_a_pool_bound_to_the_namespace_counts_where_no_address_is_given() -> None:
+    pool = {**body("IPPool", "nodes", spec={"subnet": "join", "namespaces": [ONE]}), "apiVersion": "kubeovn.io/v1"}
+    assert verdict([*clients(), pool]) == {"isolated"}
+    free = clients()
+    for one in free:
+        one["metadata"].get("annotations", {}).pop(nic_annotation("ip_address"), None)
+    assert verdict(free) == {"isolated"}
+    assert verdict([*free, pool]) == {"unknown"}
+    free[0]["metadata"]["annotations"] = {POOL: "nodes"}
+    assert verdict(free) == {"unknown"}
+
+
+@pytest.mark.parametrize("source", ["0.0.0.3/0.0.0.255", "10.64.1.3/28"])
+def test_an_allow_with_another_mask_than_a_prefix_may_match_anything(source: str) -> None:
+    found = clients()
+    for one in found:
+        if one["kind"] == "Subnet":
+            one["spec"] |= {"vpc": "t-vpc-1", "acls": [
+                {"direction": "to-lport", "priority": 1500, "match": f"ip4.src == {source}", "action": "allow"}
+            ]}  # fmt: skip
+    assert verdict(found) == {"reachable"}
