@@ -5,6 +5,8 @@ Two testbeds never share a name: every name is ``<testbed>-<word>-…`` with a w
 
 from __future__ import annotations
 
+import re
+
 # Words that separate a testbed's name from the rest; ``testbed.spec`` refuses them within a testbed's name.
 RESERVED = frozenset({"client", "net", "server", "vpc"})
 SERVER = "server"  # the group of the server's own subnet; no client network may be called so
@@ -46,8 +48,12 @@ def slot_group(slot: int) -> str:
 
 
 def node_group(node: str) -> str:
-    """Group name of a node's shared network: no dots, because Kube-OVN splits a provider at them."""
-    return host(node).replace(".", "-")
+    """Group name of a node's shared network: no dots, because Kube-OVN splits a provider at them.
+
+    No two nodes share one: ``a.b`` is ``a--b``, and what has two dashes or more in a row gets one more. In a name that
+    Kubernetes takes for a node no dot is next to a dash or another dot (RFC 1123 subdomain).
+    """
+    return re.sub(r"\.|-{2,}", lambda found: "--" if found[0] == "." else f"{found[0]}-", host(node))
 
 
 def host(node: str) -> str:

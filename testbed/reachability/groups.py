@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -32,9 +33,14 @@ class Groups:
         return self.of(one) != self.of(other)
 
 
-def _nodes(pod: Pod) -> str | None:
+# RFC 1123 subdomain, as Kubernetes wants of a node (apimachinery/pkg/util/validation, IsDNS1123Subdomain).
+_NODE = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
+
+
+def _node(pod: Pod) -> str:
+    """The node a pod must run on; empty when it may run on several, or on none."""
     value = mapping(pod.spec.get("nodeSelector")).get(c.LABEL_HOSTNAME)
-    return value if isinstance(value, str) else None
+    return value if isinstance(value, str) and _NODE.fullmatch(value) else ""
 
 
 def _claims(objects: tuple[Object, ...]) -> Iterator[tuple[str, str, str]]:
@@ -76,8 +82,8 @@ def decide(
         proved = True
         for pod in mine:
             level, network = claims.get(pod.namespace, ("client", ""))
-            node = _nodes(pod)
-            place = naming.node_group(node or "") if allowed == "node" else domains.get(node or "")
+            node = _node(pod)
+            place = naming.node_group(node) if allowed == "node" else domains.get(node)
             proved = proved and level == allowed and bool(network) and place == network
             if level == allowed and place != network:
                 key = "nodeSelector"

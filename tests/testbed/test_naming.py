@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from testbed import naming
@@ -54,5 +54,19 @@ def test_the_longest_names_are_kubernetes_labels() -> None:
 
 
 def test_a_nodes_group_has_no_dot() -> None:
-    assert naming.node_group("Edge1.Example.org") == "edge1-example-org"
+    assert naming.node_group("Edge1.Example.org") == "edge1--example--org"
+    assert naming.node_group("E1") == "e1"
+    assert naming.node_group("edge-1") == "edge-1"
     assert naming.provider("lab", naming.node_group("E1.org")).count(".") == 2
+
+
+LABELS = st.from_regex(r"[a-z0-9](-{0,3}[a-z0-9]){0,2}", fullmatch=True)
+NODES = st.lists(LABELS, min_size=1, max_size=3).map(".".join)
+
+
+@given(NODES, NODES)
+@example("a.b", "a-b")
+@example("a.b", "a--b")
+@example("a--b", "a---b")
+def test_two_nodes_never_share_a_group(one: str, other: str) -> None:
+    assert (naming.node_group(one) == naming.node_group(other)) == (one == other)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from testbed.contract import MULTUS_NETWORKS, nic_annotation
-from testbed.reachability import model, verdicts
+from testbed.reachability import groups, model, verdicts
 from testbed.reachability.groups import Groups
 
 from .scenarios import Body, body, cidr, nic, objects, pod, subnet
@@ -150,3 +150,24 @@ def test_an_allow_with_another_mask_than_a_prefix_may_match_anything(source: str
                 {"direction": "to-lport", "priority": 1500, "match": f"ip4.src == {source}", "action": "allow"}
             ]}  # fmt: skip
     assert verdict(found) == {"reachable"}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "shared"),
+    [(("a-b", "a-b"), True), (("a.b", "a-b"), False), (("a-b", "A-b"), False), (("a-b", ["a-b"]), False)],
+    ids=str,
+)
+def test_clients_share_a_network_only_on_one_node(nodes: tuple[Any, Any], shared: bool) -> None:
+    found = clients()
+    for one, node in zip([b for b in found if b["kind"] == "Pod"], nodes, strict=True):
+        one["spec"]["nodeSelector"] = {"kubernetes.io/hostname": node}
+        one["metadata"]["labels"]["kubeflower.io/network"] = "a-b"
+    for one in found:
+        if one["kind"] == "Namespace":
+            one["metadata"]["annotations"] = {"kubeflower.io/isolation": "node"}
+            one["metadata"]["labels"]["kubeflower.io/network"] = "a-b"
+    built = model.build(objects(found))
+    decided, problems = groups.decide(built.objects, built.pods, "node")
+    first, second = built.pods
+    assert decided.apart(first, second) is not shared
+    assert bool(problems) is not shared
