@@ -42,14 +42,16 @@ class _Judge:
         self.releases: dict[str, set[str]] = defaultdict(set)
         # The images of the P3-VCs and gates of each testbed, and where each is.
         self.images: dict[str, dict[object, list[tuple[Pod, Path_]]]] = defaultdict(lambda: defaultdict(list))
+        self.made: dict[tuple[Pod, Path_], Register | Spend | Grant] = {}  # by container
         for pod in context.pods:
-            if pod.role == c.ROLE_P3VC and pod.client:
-                for path, container in pod.containers():
-                    self._learn(pod.client, _made(container), self.mounted[pod, path])
+            for path, container in pod.containers() if pod.role == c.ROLE_P3VC else ():
+                made = _made(container)
+                if made and not isinstance(made, Verify):
+                    self.made[pod, path] = made
+                    if pod.client:
+                        self._learn(pod.client, made, self.mounted[pod, path])
 
-    def _learn(self, client: str, made: Register | Spend | Grant | Verify | None, uses: list[Use]) -> None:
-        if made is None or isinstance(made, Verify):
-            return
+    def _learn(self, client: str, made: Register | Spend | Grant, uses: list[Use]) -> None:
         for use in uses:
             if inside(made.data, use.mount_path) or inside(made.ledger, use.mount_path):
                 self.raw[client].append(use)
@@ -69,9 +71,9 @@ class _Judge:
         datasets: set[tuple[str, str, str]] = set()
         for path, container in pod.containers():
             self._program(pod, path, container)
-            made = _made(container)
-            data = self._volumes(pod, path, made) if made and not isinstance(made, Verify) else None
-            if data and made and not isinstance(made, Verify):
+            made = self.made.get((pod, path))
+            data = self._volumes(pod, path, made) if made else None
+            if made and data:
                 datasets.add((data.storage.name, data.sub_path, made.data))
         if len(datasets) > 1:
             message = f"its containers read {len(datasets)} raw datasets: one is registered, another is spent"
@@ -196,7 +198,7 @@ class _Judge:
                     nodes[node].append(use)
             else:
                 anywhere.append(use)
-        everything = [use for use in anywhere if use.storage.path == "/"]
+        everything = [use for use in self.context.uses if use.storage.path == "/"]
         reported: set[frozenset[str]] = set()
         for uses in names.values():
             # A folder of the kubelet shows every volume of a node, by whatever name.

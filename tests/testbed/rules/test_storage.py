@@ -213,3 +213,12 @@ def test_the_kubelet_has_every_volume_of_its_node(path: str, *, seen: bool) -> N
     found = [v for v in worlds.violations(manifests) if v.rule == RULE]
     assert any("client lab/e1 and namespace far" in v.message for v in found) == seen
     assert all(v.witness for v in found)
+
+
+def test_a_persistent_volume_of_the_kubelet_has_them_too() -> None:
+    manifests = worlds.bodies()
+    elsewhere = volume(manifests, f"{E3}-raw")["nodeAffinity"]
+    spare(manifests, local={"path": "/var/lib/kubelet/plugins"}, nodeAffinity=elsewhere)
+    on(manifests, f"{E1}-private", csi={"driver": "d", "volumeHandle": "h"})
+    stranger(manifests, ephemeral=ephemeral(volumeName="spare"))
+    assert "client lab/e1 and namespace far share storage" in said(manifests)
