@@ -39,18 +39,32 @@ def _object(version: str, kind: str, name: str, namespace: str, spec: Any, **met
     return {"apiVersion": version, "kind": kind, "metadata": where, "spec": spec}
 
 
-def _pod_spec(volume: str, argv: list[str], *, read_only: bool) -> dict[str, Any]:
+def _mount(claim: str, place: str, part: str = "", *, read_only: bool = True) -> dict[str, Any]:
+    return {"name": claim, "mountPath": place, "subPath": part, "readOnly": read_only}
+
+
+def _pod_spec(argv: list[str], *mounts: dict[str, Any]) -> dict[str, Any]:
     security = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
-    mounts = [{"name": volume, "mountPath": c.MOUNT_PRIVATE, "readOnly": read_only}] if volume else []
-    container = {"name": "main", "command": argv, "securityContext": security, "volumeMounts": mounts}
+    container = {"name": "main", "command": argv, "securityContext": security, "volumeMounts": list(mounts)}
     whole = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
-    volumes = [{"name": volume, "persistentVolumeClaim": {"claimName": volume}}] if volume else []
+    claims = dict.fromkeys(mount["name"] for mount in mounts)
     return {
         "automountServiceAccountToken": False,
         "securityContext": whole,
         "containers": [container],
-        "volumes": volumes,
+        "volumes": [{"name": claim, "persistentVolumeClaim": {"claimName": claim}} for claim in claims],
     }
+
+
+def _claim(number: int, home: str, name: str) -> Iterator[dict[str, Any]]:
+    yield _object("v1", "PersistentVolumeClaim", name, home, {"volumeName": f"{home}-{name}"})
+    host = {"key": c.LABEL_HOSTNAME, "operator": "In", "values": [f"e{number % NODES}"]}
+    volume = {
+        "claimRef": {"namespace": home, "name": name},
+        "local": {"path": f"/var/lib/kubeflower/b/c{number}/{name}"},
+        "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [host]}]}},
+    }
+    yield _object("v1", "PersistentVolume", f"{home}-{name}", "", volume)
 
 
 def _client(number: int) -> Iterator[dict[str, Any]]:
@@ -71,8 +85,9 @@ def _client(number: int) -> Iterator[dict[str, Any]]:
     }
     config = {"cniVersion": "0.3.1", "type": "kube-ovn", "provider": f"link-{number}.b-server.ovn"}
     verify = ["p3vc", "verify", "--release", c.MOUNT_PRIVATE, "--claim", f"claim-{number}"]
-    pod = _pod_spec("private", ["flower-supernode"], read_only=True)
-    gate = {**_pod_spec("private", verify, read_only=True)["containers"][0], "name": "gate"}
+    private = _mount("private", c.MOUNT_PRIVATE)
+    pod = _pod_spec(["flower-supernode"], private)
+    gate = {**_pod_spec(verify, private)["containers"][0], "name": "gate"}
     template = {"metadata": {"labels": labels, "annotations": marks}, "spec": {**pod, "initContainers": [gate]}}
     policy = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     yield _object("v1", "Namespace", home, "", {}, labels=labels)
@@ -86,13 +101,8 @@ def _client(number: int) -> Iterator[dict[str, Any]]:
         {"config": json.dumps(config)},
     )
     yield _object("networking.k8s.io/v1", "NetworkPolicy", "default", home, policy)
-    yield _object("v1", "PersistentVolumeClaim", "private", home, {"volumeName": f"{home}-private"})
-    host = {"key": c.LABEL_HOSTNAME, "operator": "In", "values": [f"e{number % NODES}"]}
-    volume = {
-        "local": {"path": f"/var/lib/kubeflower/b/c{number}/private"},
-        "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [host]}]}},
-    }
-    yield _object("v1", "PersistentVolume", f"{home}-private", "", volume)
+    yield from _claim(number, home, "raw")
+    yield from _claim(number, home, "private")
     yield _object("apps/v1", "StatefulSet", "supernode", home, {"replicas": 1, "template": template})
     release = [
         *("p3vc", "release", "--data", c.MOUNT_RAW, "--out", c.MOUNT_PRIVATE, "--ledger", c.MOUNT_LEDGER),
@@ -107,10 +117,15 @@ def _client(number: int) -> Iterator[dict[str, Any]]:
         c.ANNOTATION_PARTITION: f"{number}/100000",
         c.ANNOTATION_DISJOINT: "one record each",
     }
+    mounts = (
+        _mount("raw", c.MOUNT_RAW, c.SUBPATH_DATA),
+        _mount("raw", c.MOUNT_LEDGER, c.SUBPATH_LEDGER, read_only=False),
+        _mount("private", c.MOUNT_PRIVATE, read_only=False),
+    )
     marks = {k: v for k, v in marks.items() if not k.endswith("ip_address")}
     spender = {
         "metadata": {"labels": {**labels, c.LABEL_ROLE: c.ROLE_P3VC}, "annotations": {**marks, **notes}},
-        "spec": _pod_spec("private", release, read_only=False),
+        "spec": _pod_spec(release, *mounts),
     }
     yield _object("batch/v1", "Job", f"p3vc-{number}", home, {"template": spender})
 
@@ -132,7 +147,7 @@ def testbed(clients: int) -> tuple[Object, ...]:
     marks[c.MULTUS_NETWORKS] = json.dumps(networks)
     server = {
         "metadata": {"labels": {c.LABEL_ROLE: c.ROLE_SERVER}, "annotations": marks},
-        "spec": _pod_spec("", ["flower-superlink"], read_only=True),
+        "spec": _pod_spec(["flower-superlink"]),
     }
     own = {"cidrBlock": "10.60.0.0/28", "private": True, "namespaces": ["b-server"]}
     bodies.append(_object("kubeovn.io/v1", "Subnet", "b-net-server", "", own))
