@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -74,6 +75,7 @@ class Walk:
         """Walk ``model``; where packets end is added to ``stops`` if it is given."""
         self.model, self.stops = model, stops
         self.relayed: list[tuple[Port, Region]] = []
+        self.routed: dict[tuple[str, bool], Region] = {}  # by router, and whether a pod relayed them
 
     def start(
         self, port: Port, sources: Iterable[Interval], note: str = "", destinations: Iterable[Interval] = EVERY
@@ -98,51 +100,44 @@ class Walk:
             out = f"switch {net.name} to its router"
             for routed, up in _passing(net.to_port, self._filter(net.to_port, sent, out), out, _open(net)):
                 router = self.model.routers[net.vpc]
-                yield from self._route(router, routed, (*way, up), relayed=relayed, seen={})
+                yield from self._route(router, routed, (*way, up), relayed=relayed)
 
-    def _route(
-        self, router: Router, packets: Region, hops: tuple[Hop, ...], *, relayed: bool, seen: dict[str, Region]
-    ) -> Iterator[Arrival]:
-        packets = space.subtract(packets, seen.get(router.name, space.EMPTY))
-        if not packets:
-            return
-        seen = {**seen, router.name: seen.get(router.name, space.EMPTY) + packets}
-        for route in router.reroutes:
-            hit = space.intersect(packets, route.region)
-            if hit:
-                yield from self._next_hop(router, route, hit, hops, relayed=relayed, seen=seen)
-        routed = False
-        for hit, target in self.model.routes[router.name].chosen(packets):
-            routed = True
-            if isinstance(target, Route):
-                yield from self._next_hop(router, target, hit, hops, relayed=relayed, seen=seen)
-            else:
-                origin = Origin(target.obj, ("spec", "vpc"), f"a network of router {router.name}")
-                way = (*hops, Hop(f"router {router.name}", f"connected to {target.name}", origin))
-                yield from self._from_router(target, hit, None, way, relayed=relayed)
+    def _route(self, router: Router, packets: Region, hops: tuple[Hop, ...], *, relayed: bool) -> Iterator[Arrival]:
+        """Follow packets over peerings, nearest routers first, and each packet once at each router.
 
-        if not routed and self.stops is not None:
-            origin = Origin(router.obj, ("spec",), "no route and no peering leads there")
-            self.stops.append(Hop(f"router {router.name}", str(origin), origin))
+        A router looks at a packet alone, never at its way: what becomes of it there is the same a second time.
+        """
+        waiting = deque([(router, packets, hops)])
+        while waiting:
+            router, packets, hops = waiting.popleft()
+            done = self.routed.get((router.name, relayed), space.EMPTY)
+            packets = space.subtract(packets, done)
+            if not packets:
+                continue
+            self.routed[router.name, relayed] = done + packets
+            chosen = list(self.model.routes[router.name].chosen(packets))
+            if not chosen and self.stops is not None:
+                origin = Origin(router.obj, ("spec",), "no route and no peering leads there")
+                self.stops.append(Hop(f"router {router.name}", str(origin), origin))
+            for hit, target in (*((space.intersect(packets, r.region), r) for r in router.reroutes), *chosen):
+                if isinstance(target, Subnet):
+                    origin = Origin(target.obj, ("spec", "vpc"), f"a network of router {router.name}")
+                    way = (*hops, Hop(f"router {router.name}", f"connected to {target.name}", origin))
+                    yield from self._from_router(target, hit, None, way, relayed=relayed)
+                elif hit:
+                    way = (*hops, Hop(f"router {router.name}", str(target.origin), target.origin))
+                    waiting += self._over_peerings(router, target, hit, way)
+                    for entry in self.model.routes[router.name].overlapping(target.next_hop, target.next_hop):
+                        if isinstance(entry.target, Subnet):
+                            yield from self._from_router(entry.target, hit, target.next_hop, way, relayed=relayed)
 
-    def _next_hop(
-        self,
-        router: Router,
-        route: Route,
-        packets: Region,
-        hops: tuple[Hop, ...],
-        *,
-        relayed: bool,
-        seen: dict[str, Region],
-    ) -> Iterator[Arrival]:
-        way = (*hops, Hop(f"router {router.name}", str(route.origin), route.origin))
+    def _over_peerings(
+        self, router: Router, route: Route, packets: Region, hops: tuple[Hop, ...]
+    ) -> Iterator[tuple[Router, Region, tuple[Hop, ...]]]:
         for remote, (intervals, origin) in router.links.items():
             if any(low <= route.next_hop <= high for low, high in intervals):
-                over = (*way, Hop(f"peering {router.name} to {remote}", str(origin), origin))
-                yield from self._route(self.model.routers[remote], packets, over, relayed=relayed, seen=seen)
-        for entry in self.model.routes[router.name].overlapping(route.next_hop, route.next_hop):
-            if isinstance(entry.target, Subnet):
-                yield from self._from_router(entry.target, packets, route.next_hop, way, relayed=relayed)
+                over = Hop(f"peering {router.name} to {remote}", str(origin), origin)
+                yield self.model.routers[remote], packets, (*hops, over)
 
     def _from_router(
         self, net: Subnet, packets: Region, next_hop: int | None, hops: tuple[Hop, ...], *, relayed: bool

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from itertools import combinations, pairwise
+from random import Random
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from testbed.contract import MULTUS_NETWORKS, nic_annotation
 from testbed.reachability import groups, model, verdicts
 from testbed.reachability.groups import Groups
+from testbed.reachability.ports import Port
+from testbed.reachability.routers import rank_connected
 
 from .scenarios import Body, body, cidr, nic, objects, pod, subnet
 
@@ -171,3 +179,73 @@ def test_clients_share_a_network_only_on_one_node(nodes: tuple[Any, Any], shared
     first, second = built.pods
     assert decided.apart(first, second) is not shared
     assert bool(problems) is not shared
+
+
+def peered(links: Iterable[tuple[int, int]], routes: Callable[[int, int], list[str]]) -> list[Body]:
+    """Two clients without a private network, on the routers 1 and 2 of a graph; ``routes`` are those over each link."""
+    specs: dict[int, Body] = defaultdict(lambda: {"vpcPeerings": [], "staticRoutes": []})
+    for number, (a, b) in enumerate(links):
+        block = f"169.{254 - number // 256}.{number % 256}"
+        for here, there, own, next_hop in ((a, b, 1, 2), (b, a, 2, 1)):
+            peering = {"remoteVpc": f"t-vpc-{there}", "localConnectIP": f"{block}.{own}/30"}
+            specs[here]["vpcPeerings"].append(peering)
+            specs[here]["staticRoutes"] += [
+                {"cidr": c, "nextHopIP": f"{block}.{next_hop}"} for c in routes(here, there)
+            ]
+    found = clients()
+    for one in found:
+        if one["kind"] == "Subnet":
+            one["spec"]["private"] = False
+        elif one["kind"] == "Vpc":
+            one["spec"] |= specs.pop(int(one["metadata"]["name"][6:]), {})
+    return found + [body("Vpc", f"t-vpc-{i}", spec=spec) for i, spec in specs.items()]
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(("block", "says"), [("203.0.113.0/24", "isolated"), ("10.64.0.0/16", "reachable")])
+def test_routers_that_all_route_to_each_other_are_walked_once(block: str, says: str) -> None:
+    found = peered(combinations(range(1, 31), 2), lambda *_: [block])
+    assert verdict(found) == {says}
+    (pair, *_) = verdicts.decide(model.build(objects(found)), Groups({})).pairs()
+    assert sum(hop.at.startswith("peering") for hop in pair.path) == (says == "reachable")  # the nearest way
+
+
+def test_a_chain_of_routers_is_followed_to_its_end() -> None:
+    chain = [1, *range(3, 503), 2]
+    assert verdict(peered(pairwise(chain), lambda *_: ["10.64.0.0/16"])) == {"reachable"}
+    assert verdict(peered(pairwise(chain), lambda here, _: [] if here == 250 else ["10.64.0.0/16"])) == {"isolated"}
+
+
+BLOCKS = ("10.64.1.0/28", "10.64.2.0/28", "10.64.2.3/32", "0.0.0.0/0", "10.64.0.0/16")
+
+
+@settings(deadline=None)
+@given(st.sets(st.sampled_from(list(combinations(range(1, 6), 2)))), st.integers(0, 10**9))
+def test_a_set_of_packets_goes_where_its_packets_go(links: set[tuple[int, int]], seed: int) -> None:
+    random = Random(seed)
+    found = peered(sorted(links), lambda *_: random.choices(BLOCKS, k=random.randrange(3)))
+    built = model.build(objects(found))
+    assert {(p.source.name, p.target.name) for p in verdicts.decide(built, Groups({})).found.values()} == {
+        (one.pod.name, other.pod.name) for one in built.ports for other in built.ports if _arrives(built, one, other)
+    }
+
+
+def _arrives(built: model.Model, sender: Port, receiver: Port) -> bool:
+    """One packet, from router to router: at each one the routes of the highest rank that take it."""
+    source, target = sender.addresses[0][0], receiver.addresses[0][0]
+    waiting, seen = [sender.subnet.vpc], set[str]()
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        router = built.routers[name]
+        taking = [r for r in router.routes if any(b.s0 <= source <= b.s1 and b.d0 <= target <= b.d1 for b in r.region)]
+        best = max((route.rank for route in taking), default=0)
+        if receiver.subnet in router.subnets and rank_connected(receiver.subnet.cidrs[0]) > best:
+            return receiver is not sender
+        for route in taking:
+            if route.rank == best:
+                ends = router.links.items()
+                waiting += [r for r, (ips, _) in ends if any(low <= route.next_hop <= high for low, high in ips)]
+    return False
