@@ -132,11 +132,13 @@ def _attachments(pod: Pod) -> Iterator[tuple[str, str, int | None]]:
     if not isinstance(value, str):
         raise ValueError("not text")
     if value.lstrip().startswith("["):
-        for index, item in enumerate(_cni(value, "name", "namespace")):
+        for index, item in enumerate(_cni(value, "name", "namespace", "ips")):
             if not isinstance(item, dict) or not isinstance(item.get("name"), str):
                 raise ValueError("an entry has no name")
             if not isinstance(item.get("namespace", ""), str):
                 raise ValueError("a namespace is not text")
+            if item.get("ips"):  # Kube-OVN pkg/controller/pod.go, IPRequest: it goes before the NIC's annotation
+                raise ValueError("'ips' gives a NIC another address than its annotation")
             yield str(item.get("namespace") or pod.namespace), item["name"], index
         return
     for index, part in enumerate(value.split(",")):
@@ -201,7 +203,12 @@ class Placer:
         try:
             wanted = list(_attachments(pod))
         except ValueError as error:
-            self._hazard(pod, path, f"the list of networks cannot be read: {error}", "write it as a JSON list")
+            self._hazard(
+                pod,
+                path,
+                f"the list of networks cannot be read: {error}",
+                "write it as a JSON list of name and namespace",
+            )
             wanted = []
         for namespace, name, _ in wanted:
             attachment = self.attachments.get((namespace, name))

@@ -68,6 +68,8 @@ OTHER_KEYS = [
     [{"name": "own", "name\u017fpace": TWO}],  # Go folds the long s
     '[{"name": "link-2", "name": "own"}]',
     [{"name": "own", "namespace": 1}],
+    [{"name": "own", "ips": ["10.64.1.9"]}],
+    [{"name": "own", "IPs": ["10.64.1.9"]}],
     "[" * 100_000,
 ]
 
