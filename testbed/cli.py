@@ -36,7 +36,10 @@ class UsageError(ValueError):
 
 
 def _config(arguments: argparse.Namespace) -> PolicyConfig:
-    return read_config(arguments.policy_config) if arguments.policy_config else PolicyConfig()
+    try:
+        return read_config(arguments.policy_config) if arguments.policy_config else PolicyConfig()
+    except RecursionError:
+        raise UsageError(f"{arguments.policy_config}: nested too deeply: settings are two or three levels") from None
 
 
 def check(arguments: argparse.Namespace) -> int:
@@ -110,6 +113,8 @@ def comment(arguments: argparse.Namespace) -> int:
         )
     except OSError as error:
         raise UsageError(f"{arguments.report}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{arguments.report}: not UTF-8 text: give what `testbed report` printed") from None
     except CommentError as error:
         sys.stderr.write(f"testbed: {error}\n")
         return VIOLATIONS

@@ -104,6 +104,26 @@ def test_the_policy_configuration_counts(clean: Path, tmp_path: Path, capsys: py
     assert "privacy-budget.cap: unknown key" in capsys.readouterr().err
 
 
+def test_what_is_no_text_or_nested_without_end_is_refused_in_one_line(
+    clean: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad = tmp_path / "bad.json"
+    bad.write_text("[" * 100_000)
+    assert main(["check", "--policy-config", str(bad), str(clean)]) == 2
+    assert capsys.readouterr().err.startswith(f"testbed: {bad}: nested too deeply")
+    bad.write_bytes(b"\xff")
+    for name in ("GITHUB_API_URL", "GITHUB_REPOSITORY", "GITHUB_TOKEN"):
+        monkeypatch.setenv(name, "x")
+    assert main(["comment", "--stack", "lab", "--number", "1", str(bad)]) == 2
+    assert capsys.readouterr().err.startswith(f"testbed: {bad}: not UTF-8 text")
+
+
+def test_a_file_whose_name_is_no_text_is_shown_escaped(broken: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    named = broken.rename(broken.with_name("a\udcff.yaml"))
+    assert main(["check", str(named)]) == 1
+    assert "a\\udcff.yaml" in capsys.readouterr().out
+
+
 UNREADABLE = {
     "not YAML": ("a.yaml", "kind: Pod\n  x: [", ":2:"),
     "not JSON": ("a.json", '{\n"kind": }', ":2:"),
