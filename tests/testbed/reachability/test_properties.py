@@ -55,7 +55,9 @@ def allow(bodies: list[Body], random: Random) -> None:
     elif kind == "acls":
         one["acls"] = [*one["acls"], {**acl, "priority": random.choice([100, 1200, 2100, 4000])}]
     elif kind == "private":
+        # Without the rules of "private" drops below them count, which a higher allow keeps from mattering.
         one["private"] = False
+        one["acls"] = [*one["acls"], {**acl, "direction": "to-lport", "match": "ip", "priority": 3000}]
     elif kind == "policy" and policies:
         policies[0]["spec"].setdefault("ingress", []).append({})
         policies[0]["spec"].setdefault("egress", [{}])
