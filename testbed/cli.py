@@ -13,8 +13,8 @@ from pathlib import Path
 from testbed import ledger as books
 from testbed.compare import difference
 from testbed.errors import SpecError
-from testbed.manifests import UnreadableError, read
 from testbed.reachability.explain import explain
+from testbed.reader import UnreadableError, read
 from testbed.report import findings, markdown, pull_request, sarif, structured, text
 from testbed.rules.config import PolicyConfig
 from testbed.rules.config import read as read_config

@@ -29,7 +29,7 @@ def _nodes(spec: Testbed) -> list[Problem]:
     problems = []
     for name, times in Counter(naming.node_group(n.name) for n in spec.nodes).items():
         if times > 1:
-            advice = "names differ in more than case, '.' or '-'; give every node a name of its own"
+            advice = "names differ in more than case; give every node a name of its own"
             problems.append(Problem("nodes", f"{name!r} {times} times", advice))
     if spec.isolation != "client" and naming.SERVER in placement.groups(spec):
         problems.append(

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from testbed import cli
-from testbed.manifests import read
+from testbed.reader import read
 from testbed.report import findings, pull_request
 from testbed.rules.context import Context
 from tests.components.rendering import render, spec
