@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -16,8 +16,9 @@ from testbed.reachability import filters, networks, routers, space
 from testbed.reachability.acl import Origin
 from testbed.reachability.lookup import Lookup
 from testbed.reachability.networks import Hazard, Subnet
-from testbed.reachability.ports import Placer, Port
+from testbed.reachability.ports import Placer, Port, namespace_labels
 from testbed.reachability.routers import Router
+from testbed.selectors import selects
 from testbed.unknown import unresolved
 from testbed.workloads import Pod, is_workload, pods
 
@@ -139,20 +140,32 @@ def _mentions(
                 yield Hazard(origin, why.format(f"{kind} {name}"), repair, **{kind: name})
 
 
+def _governs(policy: Object, namespaces: Iterable[Mapping[str, Any]]) -> bool:
+    """Tell whether a cluster-wide policy may govern pods in one of the namespaces with these labels.
+
+    Its rules bind its subject's pods alone: network-policy-api, ``AdminNetworkPolicySubject``.
+    """
+    subject = mapping(policy.spec.get("subject"))
+    selector = subject.get("namespaces", mapping(subject.get("pods")).get("namespaceSelector"))
+    return not isinstance(selector, Mapping) or any(selects(selector, labels).may for labels in namespaces)
+
+
 def _outside(
-    objects: Iterable[Object], subnets: Mapping[str, Subnet], routers: Mapping[str, Router], ports: list[Port]
+    objects: Sequence[Object], subnets: Mapping[str, Subnet], routers: Mapping[str, Router], ports: list[Port]
 ) -> Iterator[Hazard]:
     homes: dict[str, set[str]] = defaultdict(set)
     for port in ports:
         if port.pod.client:
             homes[port.pod.namespace].add(port.subnet.name)
     vpcs = set(routers) - {c.DEFAULT_VPC}
+    declared = {o.name: o for o in objects if o.kind == "Namespace" and o.group == ""}
+    ours = [namespace_labels(name, declared) for name in {p.pod.namespace for p in ports if p.pod.client or p.pod.role}]
     for obj in objects:
         if obj.group == "kubeovn.io" and obj.kind not in MODELLED:
             yield from _mentions(obj, subnets, vpcs, homes)
         elif obj.kind in POLICY_TIERS:
             actions = {mapping(r).get("action") for side in ("ingress", "egress") for r in sequence(obj.spec.get(side))}
-            if actions - {"Deny"}:
+            if actions - {"Deny"} and _governs(obj, ours):
                 why = "a cluster-wide policy is decided before Kube-OVN's private drop and may allow what it blocks"
                 yield Hazard(Origin(obj, ("spec",)), why, "let it deny only, or remove it")
         elif obj.kind == "Service" and obj.group == "":

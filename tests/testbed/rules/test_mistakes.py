@@ -223,6 +223,20 @@ CLOSED: dict[str, worlds.Mistake] = {
             spec={"ingress": [{"action": "Allow"}]},
         )
     ),
+    "cluster policy by a client's name": lambda m: m.append(
+        obj(
+            "AdminNetworkPolicy",
+            "a",
+            None,
+            "policy.networking.k8s.io/v1alpha1",
+            spec={
+                "subject": {
+                    "pods": {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "lab-client-e1"}}}
+                },
+                "ingress": [{"action": "Allow"}],
+            },
+        )
+    ),
     "unmodelled kind": lambda m: m.append(obj("RayCluster", "r", "lab-client-e1", "ray.io/v1", spec={})),
     "it names a network": lambda m: m.append(obj("Anything", "r", "far", "x.io/v1", spec={"a": ["join lab-net-s001"]})),
     "webhook": lambda m: m.append(
@@ -353,6 +367,18 @@ INNOCENT: dict[str, worlds.Mistake] = {
             "rbac.authorization.k8s.io/v1",
             roleRef={"kind": "ClusterRole", "name": "system:discovery"},
             subjects=[{"kind": "Group", "name": "system:authenticated"}],
+        )
+    ),
+    "cluster policy of other namespaces": lambda m: m.append(
+        obj(
+            "AdminNetworkPolicy",
+            "a",
+            None,
+            "policy.networking.k8s.io/v1alpha1",
+            spec={
+                "subject": {"namespaces": {"matchLabels": {"team": "web"}}},
+                "ingress": [{"action": "Allow", "from": [{"namespaces": {}}]}],
+            },
         )
     ),
     "a slower network": lambda m: marks(m).update({"ovn.kubernetes.io/ingress_rate": "3"}),
