@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -151,15 +151,18 @@ def _governs(policy: Object, namespaces: Iterable[Mapping[str, Any]]) -> bool:
 
 
 def _outside(
-    objects: Sequence[Object], subnets: Mapping[str, Subnet], routers: Mapping[str, Router], ports: list[Port]
+    objects: Iterable[Object],
+    subnets: Mapping[str, Subnet],
+    routers: Mapping[str, Router],
+    ports: list[Port],
+    namespaces: Mapping[str, Object],
 ) -> Iterator[Hazard]:
     homes: dict[str, set[str]] = defaultdict(set)
     for port in ports:
         if port.pod.client:
             homes[port.pod.namespace].add(port.subnet.name)
     vpcs = set(routers) - {c.DEFAULT_VPC}
-    declared = {o.name: o for o in objects if o.kind == "Namespace" and o.group == ""}
-    ours = [namespace_labels(name, declared) for name in {p.pod.namespace for p in ports if p.pod.client or p.pod.role}]
+    ours = [namespace_labels(n, namespaces) for n in {p.pod.namespace for p in ports if p.pod.client or p.pod.role}]
     for obj in objects:
         if obj.group == "kubeovn.io" and obj.kind not in MODELLED:
             yield from _mentions(obj, subnets, vpcs, homes)
@@ -218,9 +221,10 @@ def build(objects: Iterable[Object]) -> Model:
     placer = Placer(objects, subnets)
     found = pods(objects)
     ports = [port for pod in found for port in placer.ports(pod)]
-    ports = filters.attach(ports, objects, {o.name: o for o in objects if o.kind == "Namespace"})
+    namespaces = {o.name: o for o in objects if o.kind == "Namespace" and o.group == ""}
+    ports = filters.attach(ports, objects, namespaces)
     hazards += placer.hazards
-    hazards += _outside(objects, subnets, found_routers, ports)
+    hazards += _outside(objects, subnets, found_routers, ports, namespaces)
     pods_of = {pod.owner: pod for pod in found}
     for obj in objects:
         if (

@@ -63,7 +63,7 @@ def namespace_labels(name: str, namespaces: Mapping[str, Object]) -> dict[str, A
     Kubernetes pkg/apis/core/v1/defaults.go, SetDefaults_Namespace.
     """
     declared = namespaces[name].labels if name in namespaces else {}
-    return {**declared, "kubernetes.io/metadata.name": name}
+    return {**declared, c.LABEL_NAMESPACE_NAME: name}
 
 
 def bindings(

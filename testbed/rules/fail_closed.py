@@ -167,8 +167,9 @@ def _unmodelled(context: Context) -> Iterator[Violation]:
     ours = {n: labels for n, labels in labels_of.items() if labels.get(c.LABEL_ROLE)}
     subnets = context.model.client_subnets
     names = set(subnets) | {context.model.subnets[n].vpc for n in subnets} - {c.DEFAULT_VPC} | set(ours)
-    names |= {volume.name for volume in _volumes(context, ours)}
-    folders = [PurePosixPath(str(path)) for volume in _volumes(context, ours) for path in _folders(volume)]
+    volumes = _volumes(context, ours)
+    names |= {volume.name for volume in volumes}
+    folders = [PurePosixPath(str(path)) for volume in volumes for path in _folders(volume)]
     for obj in context.objects:
         if obj.group == "kubeovn.io" or is_workload(obj):
             continue  # the network model reads or refuses these

@@ -57,6 +57,15 @@ def webhook(**hook: Any) -> Body:
     return obj("MutatingWebhookConfiguration", "w", None, "admissionregistration.k8s.io/v1", webhooks=[hook])
 
 
+def cluster_policy(**spec: Any) -> Body:
+    spec = {"ingress": [{"action": "Allow"}], **spec}
+    return obj("AdminNetworkPolicy", "a", None, "policy.networking.k8s.io/v1alpha1", spec=spec)
+
+
+def binding(subject: Body, kind: str = "RoleBinding", namespace: str | None = "lab-client-e1", **rest: Any) -> Body:
+    return obj(kind, "x", namespace, "rbac.authorization.k8s.io/v1", subjects=[subject], **rest)
+
+
 def namespace(name: str, **labels: str) -> Body:
     made = obj("Namespace", name)
     made["metadata"]["labels"] = {f"kubeflower.io/{k}": v for k, v in {"role": "server", **labels}.items()}
@@ -89,22 +98,10 @@ HARDENED: dict[str, worlds.Mistake] = {
     "mirror": lambda m: marks(m).update({"ovn.kubernetes.io/mirror": "true"}),
     "default network": lambda m: marks(m).update({"v1.multus-cni.io/default-network": "x"}),
     "foreign rights": lambda m: m.append(
-        obj(
-            "RoleBinding",
-            "x",
-            "lab-client-e1",
-            "rbac.authorization.k8s.io/v1",
-            subjects=[{"kind": "ServiceAccount", "name": "default", "namespace": "lab-client-e3"}],
-        )
+        binding({"kind": "ServiceAccount", "name": "default", "namespace": "lab-client-e3"})
     ),
     "cluster rights": lambda m: m.append(
-        obj(
-            "ClusterRoleBinding",
-            "x",
-            None,
-            "rbac.authorization.k8s.io/v1",
-            subjects=[{"kind": "Group", "name": "system:serviceaccounts"}],
-        )
+        binding({"kind": "Group", "name": "system:serviceaccounts"}, "ClusterRoleBinding", None)
     ),
     "sysctl with slashes": lambda m: server(m)["securityContext"].update(
         sysctls=[{"name": "net/ipv4/ip_forward", "value": "1"}]
@@ -117,13 +114,7 @@ HARDENED: dict[str, worlds.Mistake] = {
     ),
     "claimed device": lambda m: pod(m).update(resourceClaims=[{"name": "nic", "resourceClaimName": "vf"}]),
     "foreign rights by a user's name": lambda m: m.append(
-        obj(
-            "RoleBinding",
-            "x",
-            "lab-client-e1",
-            "rbac.authorization.k8s.io/v1",
-            subjects=[{"kind": "User", "name": "system:serviceaccount:lab-client-e3:default"}],
-        )
+        binding({"kind": "User", "name": "system:serviceaccount:lab-client-e3:default"})
     ),
     "shared key": lambda m: [
         worlds.one(m, "Secret", "supernode-key", f"lab-client-{c}").update(data={"id": "c2VjcmV0"})
@@ -214,27 +205,10 @@ CLOSED: dict[str, worlds.Mistake] = {
     "foreign CNI": lambda m: worlds.one(m, "NetworkAttachmentDefinition", "link-s001")["spec"].update(
         config='{"type": "macvlan"}'
     ),
-    "cluster policy": lambda m: m.append(
-        obj(
-            "AdminNetworkPolicy",
-            "a",
-            None,
-            "policy.networking.k8s.io/v1alpha1",
-            spec={"ingress": [{"action": "Allow"}]},
-        )
-    ),
+    "cluster policy": lambda m: m.append(cluster_policy()),
     "cluster policy by a client's name": lambda m: m.append(
-        obj(
-            "AdminNetworkPolicy",
-            "a",
-            None,
-            "policy.networking.k8s.io/v1alpha1",
-            spec={
-                "subject": {
-                    "pods": {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "lab-client-e1"}}}
-                },
-                "ingress": [{"action": "Allow"}],
-            },
+        cluster_policy(
+            subject={"pods": {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "lab-client-e1"}}}}
         )
     ),
     "unmodelled kind": lambda m: m.append(obj("RayCluster", "r", "lab-client-e1", "ray.io/v1", spec={})),
@@ -360,26 +334,15 @@ INNOCENT: dict[str, worlds.Mistake] = {
         obj("Certificate", "c", "gitlab", "cert-manager.io/v1", spec={"secretName": "git-lab-server-tls"})
     ),
     "discovery by everyone": lambda m: m.append(
-        obj(
+        binding(
+            {"kind": "Group", "name": "system:authenticated"},
             "ClusterRoleBinding",
-            "system:discovery",
             None,
-            "rbac.authorization.k8s.io/v1",
             roleRef={"kind": "ClusterRole", "name": "system:discovery"},
-            subjects=[{"kind": "Group", "name": "system:authenticated"}],
         )
     ),
     "cluster policy of other namespaces": lambda m: m.append(
-        obj(
-            "AdminNetworkPolicy",
-            "a",
-            None,
-            "policy.networking.k8s.io/v1alpha1",
-            spec={
-                "subject": {"namespaces": {"matchLabels": {"team": "web"}}},
-                "ingress": [{"action": "Allow", "from": [{"namespaces": {}}]}],
-            },
-        )
+        cluster_policy(subject={"namespaces": {"matchLabels": {"team": "web"}}})
     ),
     "a slower network": lambda m: marks(m).update({"ovn.kubernetes.io/ingress_rate": "3"}),
 }
