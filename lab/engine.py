@@ -30,7 +30,7 @@ class Engine:
 
     Attributes:
         stack: its name.
-        environment: variables added to this process's own.
+        environment: variables added to this process's own, ``PULUMI_HOME`` among them.
         config: stack file, where it is not the project's own.
         policies: configuration of the policies beside their defaults, as ``--policy-pack-config`` takes it.
         judged: False leaves the policy pack out, to measure what it costs; nothing else ever does.
@@ -105,7 +105,8 @@ class Engine:
         arguments += ["--policy-pack", str(POLICIES)] if self.judged else []
         arguments += ["--config-file", str(self.config)] if self.config else []
         narrator = Narrator(verb)
-        with tempfile.TemporaryDirectory(prefix="kubeflower-") as scratch:
+        # In the lab's own folder: what a killed update leaves there goes with the lab.
+        with tempfile.TemporaryDirectory(dir=self.environment["PULUMI_HOME"], prefix="update-") as scratch:
             if self.policies:
                 settings = Path(scratch) / "policies.json"
                 settings.write_text(json.dumps(self.policies))
