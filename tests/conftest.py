@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-# A deadline would make a busy machine fail a correct program.
-settings.register_profile("kubeflower", deadline=None)
+# A busy machine would fail a correct program by a deadline, or by how long it takes to make examples.
+settings.register_profile("kubeflower", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("kubeflower")
 
 

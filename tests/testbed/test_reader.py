@@ -147,7 +147,7 @@ class Quoting(yaml.SafeDumper):
 
 
 Quoting.add_representer(str, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"'))
-files = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+files = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @files

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.ovn.addresses import allocate
@@ -310,7 +310,6 @@ def clusters(draw: st.DrawFn) -> list[dict[str, Any]]:
     return objects
 
 
-@settings(deadline=None)
 @given(clusters(), st.randoms(use_true_random=False))
 def test_allocation_and_translation_hold_their_promises(objects: list[dict[str, Any]], order: random.Random) -> None:
     cluster = Cluster.of(with_defaults(objects))

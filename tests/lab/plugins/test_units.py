@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.plugins import install
@@ -36,7 +36,6 @@ def paths(value: Any, path: properties.Path = ()) -> list[properties.Path]:
     return [found for key, child in children for found in ((*path, key), *paths(child, (*path, key)))]
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)  # the machine may be busy
 @given(OBJECTS, st.data())
 def test_values_survive_the_wire_and_secrets_stay_secret(value: dict[str, Any], data: st.DataObject) -> None:
     known = paths(value)
@@ -44,7 +43,6 @@ def test_values_survive_the_wire_and_secrets_stay_secret(value: dict[str, Any], 
     assert properties.decode(properties.encode(value, secrets)) == (value, secrets)
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(OBJECTS, OBJECTS)
 def test_comparison_is_empty_exactly_for_equals(old: dict[str, Any], new: dict[str, Any]) -> None:
     assert not list(diff.compare(old, old))
@@ -52,7 +50,6 @@ def test_comparison_is_empty_exactly_for_equals(old: dict[str, Any], new: dict[s
     assert bool(list(diff.compare(old, new))) != same
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(OBJECTS)
 def test_refresh_of_an_unchanged_object_changes_no_input(inputs: dict[str, Any]) -> None:
     inputs = {**inputs, "apiVersion": "v1", "kind": "ConfigMap"}

@@ -7,7 +7,7 @@ import json
 from random import Random
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from testbed.compare import difference
@@ -22,7 +22,7 @@ from testbed.rules.context import Context
 from .scenarios import Body, Scenario, body, cidr, objects
 
 SEEDS = st.integers(0, 10**6)
-few = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+few = settings(max_examples=40)
 
 
 def judge(found: tuple[Object, ...]) -> Result:
@@ -90,7 +90,7 @@ def test_a_difference_is_the_inverse_of_its_inverse(one: int, two: int) -> None:
     assert difference(first, second) == difference(second, first).inverse()
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 @given(SEEDS)
 def test_a_witness_is_a_packet_that_arrives_and_its_repair_stops_it(seed: int) -> None:
     found = objects(Scenario(seed).objects())

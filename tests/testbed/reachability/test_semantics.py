@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.contract import MULTUS_NETWORKS, nic_annotation
@@ -221,7 +221,6 @@ def test_a_chain_of_routers_is_followed_to_its_end() -> None:
 BLOCKS = ("10.64.1.0/28", "10.64.2.0/28", "10.64.2.3/32", "0.0.0.0/0", "10.64.0.0/16")
 
 
-@settings(deadline=None)
 @given(st.sets(st.sampled_from(list(combinations(range(1, 6), 2)))), st.integers(0, 10**9))
 def test_a_set_of_packets_goes_where_its_packets_go(links: set[tuple[int, int]], seed: int) -> None:
     random = Random(seed)

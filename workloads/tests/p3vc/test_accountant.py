@@ -71,7 +71,7 @@ def test_the_published_figures() -> None:
     )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(epsilons, min_size=1, max_size=8))
 def test_no_rule_is_below_the_exact_loss(history: list[Decimal]) -> None:
     floor = exact(history)
@@ -83,7 +83,7 @@ def test_no_rule_is_below_the_exact_loss(history: list[Decimal]) -> None:
     assert float(figure) <= floor + 1e-3 * (len(history) + 1)  # dp-accounting's grid is 1e-4 a mechanism
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(history=histories, delta=st.sampled_from(["1e-3", "1e-5", "1e-9"]))
 def test_zcdp_is_opendps_conversion_and_never_below_it(history: list[Decimal], delta: str) -> None:
     import opendp.prelude as dp
@@ -100,7 +100,7 @@ def test_zcdp_is_opendps_conversion_and_never_below_it(history: list[Decimal], d
     assert ours <= spent(charges(history), "advanced", Decimal(delta))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(history=histories, budget=st.decimals("0.05", "20", places=3), measure=st.sampled_from(["pure", "zcdp"]))
 def test_decisions_are_those_of_opendps_privacy_filter(history: list[Decimal], budget: Decimal, measure: str) -> None:
     """An adaptive sequence, refused ones left out, on both; budgets within 1e-9 of a sum may round either way."""
@@ -154,7 +154,7 @@ def test_noise_counts_by_its_rho(history: list[Decimal], epsilon: Decimal, rule:
     assert spent([*charges(history), same], rule, DELTA) == spent(charges([*history, epsilon]), rule, DELTA)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(epsilons, max_size=6), runs)
 def test_no_rule_is_below_the_exact_loss_under_noise(history: list[Decimal], trained: list[Charge]) -> None:
     mixed = [*charges(history), *trained]
@@ -179,7 +179,6 @@ def test_a_sum_at_another_delta_is_no_figure() -> None:
 parts = st.lists(st.tuples(epsilons, st.sampled_from([None, "a", "b"]), st.integers(0, 2), st.booleans()), max_size=12)
 
 
-@settings(deadline=None)
 @given(parts, st.sampled_from(["basic", "advanced", "zcdp"]))
 def test_parallel_composition_costs_each_record_what_touches_it(
     drawn: list[tuple[Decimal, str | None, int, bool]], rule: str

@@ -21,7 +21,6 @@ rounds = st.integers(1, 1000)
 extremes = [(Decimal(e), Decimal(d)) for e in ("1e-12", "0.3", "40", "1000") for d in ("1e-30", "1e-6", "0.5", "0.999")]
 
 
-@settings(deadline=None)
 @given(epsilon=st.decimals("0.001", "20", places=3), mu=st.decimals("0.02", "6", places=3))
 def test_the_curve_is_dp_accountings(epsilon: Decimal, mu: Decimal) -> None:
     from dp_accounting.pld.privacy_loss_mechanism import GaussianPrivacyLoss
@@ -30,7 +29,6 @@ def test_the_curve_is_dp_accountings(epsilon: Decimal, mu: Decimal) -> None:
     assert float(gaussian.delta(mu, epsilon)) == pytest.approx(theirs, rel=1e-6, abs=1e-14)
 
 
-@settings(deadline=None)
 @given(epsilons, deltas, rounds)
 def test_the_noise_is_the_least_that_keeps_the_claim(epsilon: Decimal, delta: Decimal, count: int) -> None:
     """Rounds of ratio 2/z are one of 2 sqrt(R)/z; with a part in 10^5 less noise the claim fails."""
@@ -50,7 +48,7 @@ def test_the_same_at_the_ends_of_what_the_command_takes(epsilon: Decimal, delta:
     assert mu * mu / 2 <= gaussian.rho(epsilon, delta)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(epsilons, st.sampled_from(["1e-9", "1e-5", "1e-3"]))
 def test_opendps_conversion_of_the_same_noise_is_never_tighter(epsilon: Decimal, delta: str) -> None:
     """OpenDP goes through zCDP, which is a bound of the exact curve."""
@@ -66,7 +64,7 @@ def test_opendps_conversion_of_the_same_noise_is_never_tighter(epsilon: Decimal,
     assert float(epsilon) * (1 - 1e-5) <= theirs <= float(epsilon) * 1.5 + 1e-3
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.sampled_from(["1e-12", "0.001", "0.1", "0.3", "1", "3", "10", "1000"]), deltas, rounds)
 def test_the_charge_is_never_below_flowers_figure(epsilon: str, delta: Decimal, count: int) -> None:
     """Flower counts adding or removing a client, half the shift of replacing its data."""
@@ -82,7 +80,7 @@ def test_the_charge_is_never_below_flowers_figure(epsilon: str, delta: Decimal, 
     assert theirs.get_epsilon(float(delta)) <= float(epsilon) * 0.8
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(epsilons, deltas)
 def test_the_testbed_plans_at_least_what_the_ledger_charges(epsilon: Decimal, delta: Decimal) -> None:
     """Two implementations, one in 100 digits and one in doubles; the policies' is rounded up."""

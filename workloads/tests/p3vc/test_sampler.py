@@ -65,7 +65,7 @@ def test_laplace_noise_is_symmetric_and_has_the_right_zero() -> None:
     assert chi_square(np.clip(draws, -20, 20) + 20, weights) > ALPHA
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     rate=st.fractions(Fraction(1, 10**12), Fraction(20)),
     radix_bits=st.integers(1, 6),

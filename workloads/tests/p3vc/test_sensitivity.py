@@ -30,7 +30,7 @@ def test_derived_sensitivity_is_the_largest_change_of_any_neighbours(
     assert worst == block_sums_l1(Relation(pixels), Domain(shape))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     shape=st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9)),
     block=st.integers(1, 9),
@@ -56,7 +56,7 @@ def test_the_paper_sized_figures() -> None:
     assert block_sums_l1(Relation(1), Domain((3, 32, 32), 10, 20)) == 30
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(height=st.integers(1, 40), width=st.integers(1, 40), block=st.integers(1, 40), channels=st.integers(1, 3))
 def test_sums_and_images_by_the_definition(height: int, width: int, block: int, channels: int) -> None:
     grid = Grid(height, width, block)
