@@ -88,7 +88,7 @@ class Crew(Generic[S]):
             return
         rest, first, waiting = iter(tasks), 0, deque[Future[list[T]]]()
         try:
-            while part := list(islice(rest, self._share(total - first))):
+            while part := list(islice(rest, self._share(first, total - first))):
                 waiting.append(_submit(self._pool, function, first, part))
                 first += len(part)
                 if len(waiting) >= self._workers + _AHEAD:
@@ -101,10 +101,14 @@ class Crew(Generic[S]):
                 "run the same command again"
             ) from None
 
-    def _share(self, left: int) -> int:
-        """Return how many tasks to send at once: sending is slow, and nobody should wait for another at the end."""
+    def _share(self, sent: int, left: int) -> int:
+        """Return how many tasks to send at once, for sending is slow.
+
+        Few at first, so that what waits for the first result has something to do; and few at the end, where nobody
+        should wait for another.
+        """
         most = _UNDER_WAY // (self._workers + _AHEAD)
-        return max(1, min(most, left // (2 * self._workers)))
+        return max(1, min(most, sent // self._workers, left // (2 * self._workers)))
 
 
 def _submit(pool: ProcessPoolExecutor, *call: Any) -> Future[Any]:

@@ -147,17 +147,17 @@ class _Job:
     cumulative: NDArray[np.float64] | None
     target: output.Output
     in_place: bool  # every record is expected to stay, so a batch's place in the output is that in the source
-    size: int
 
 
 @dataclass(frozen=True)
 class _Released:
-    """What comes of one batch: the rows only where the rows before them must be counted first."""
+    """What comes of one batch: the records themselves only where those before them must be counted first."""
 
     digest: bytes
     violations: Violations
     count: int
-    rows: tuple[NDArray[np.uint8], NDArray[np.int64]] | None
+    written: tuple[bytes, bytes] | None  # digests of images and labels
+    records: tuple[NDArray[np.uint8], NDArray[np.int64]] | None
 
 
 def _release_piece(job: _Job, number: int, piece: Piece) -> _Released:
@@ -173,10 +173,8 @@ def _release_piece(job: _Job, number: int, piece: Piece) -> _Released:
         stream = Keystream(job.seed, "labels", number)
         labels = randomised_response(stream, labels, job.invariants.classes, job.label_epsilon)
     if not job.in_place:
-        return _Released(digest, violations, labels.size, (images, labels))
-    job.target.images.write(number * job.size, images)
-    job.target.labels.write(number * job.size, labels)
-    return _Released(digest, violations, labels.size, None)
+        return _Released(digest, violations, labels.size, None, (images, labels))
+    return _Released(digest, violations, labels.size, job.target.write_batch(number, images, labels), None)
 
 
 def _write(
@@ -202,7 +200,6 @@ def _write(
             cumulative=part.proportions(invariants.classes) if part else None,
             target=target,
             in_place=part is None and not account.violations["records"],
-            size=size,
         )
         batches = -(-source.records // size)
         with Crew(job, workers, batches) as crew:
@@ -210,7 +207,10 @@ def _write(
             for one in Progress("releasing", source.records).over(released, size):
                 digest.add(one.digest)
                 violations.add(one.violations)
-                target.extend(one.count, one.rows)
+                if one.written is not None:
+                    target.extend(one.count, one.written)
+                if one.records is not None:
+                    target.append(*one.records)
             if book.identify(digest.result()) != account.dataset:
                 book.forfeit(request.claim)
                 raise BadInputError(
@@ -221,4 +221,4 @@ def _write(
             manifest = manifests.manifest(
                 request, mechanism, account, violations, target.labels.count, quote=book.quote(account)
             )
-            return manifest, target.publish(manifest, crew)
+            return manifest, target.publish(manifest)

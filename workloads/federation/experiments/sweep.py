@@ -132,8 +132,7 @@ def train(plan: Plan, images: Images, labels: Labels, point: Point) -> dict[str,
         for number, rows in enumerate(np.array_split(np.arange(len(rest)), plan.clients)):
             place = folders[f"c{number:02}"] = Path(folder) / f"c{number:02}"
             with Output(place, (images.shape[1], images.shape[2], images.shape[3])) as output:
-                output.images.append(noisy[rows])
-                output.labels.append(labels[rest][rows])
+                output.append(noisy[rows], labels[rest][rows])
                 output.publish({"claim": "experiment", "epsilon": str(epsilon), "mechanism": name})
         outcome = simulate(folders, settings)
     model = build(settings.model, settings.num_classes, seed)

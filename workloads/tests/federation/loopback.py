@@ -33,8 +33,7 @@ BIN = Path(sys.executable).parent
 def write_release(folder: Path, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> None:
     """Write data as ``p3vc release`` leaves it, without noise."""
     with Output(folder, (images.shape[1], images.shape[2], images.shape[3])) as output:
-        output.images.append(images)
-        output.labels.append(labels)
+        output.append(images, labels)
         output.publish({"claim": "test", "epsilon": "0.7", "mechanism": "laplace"})
 
 

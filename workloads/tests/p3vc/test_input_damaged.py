@@ -88,7 +88,7 @@ def test_damaged_lzma_is_refused(tool: Tool) -> None:
 
 def released(folder: Path) -> Path:
     with output.Output(folder, (1, 4, 4)) as made:
-        made.extend(2, (np.zeros((2, 1, 4, 4), np.uint8), np.zeros(2, np.int64)))
+        made.append(np.zeros((2, 1, 4, 4), np.uint8), np.zeros(2, np.int64))
         made.publish({"claim": "a", "statement": "s"})
     return folder
 

@@ -299,16 +299,19 @@ def test_verify_finds_any_damage(tool: Tool, damage: str) -> None:
     assert str(out) in err
 
 
-def test_the_digest_is_what_the_format_says(tool: Tool) -> None:
+@pytest.mark.parametrize("more", [(), ("--partition", "1/3")])
+def test_the_digest_is_what_the_format_says(tool: Tool, more: tuple[str, ...]) -> None:
     _archive(tool)
     tool.register()
-    tool.release("a")
+    tool.release("a", "0.7", "out", *more)
+    batch = (1 << 20) // 3072
     for name, held in tool.manifest()["arrays"].items():
-        data = np.load(tool.folder / "out" / f"{name}.npy").tobytes()
-        blocks = [data[i : i + held["block_bytes"]] for i in range(0, len(data), held["block_bytes"])]
+        array = np.load(tool.folder / "out" / f"{name}.npy")
+        blocks = [array[i : i + batch].tobytes() for i in range(0, len(array), batch)]
+        assert (len(blocks) > 1, held["block_bytes"]) == (True, len(blocks[0]))
         hashes = b"".join(hashlib.sha256(block).digest() for block in blocks)
         assert hashlib.sha256(hashes).hexdigest() == held["sha256_of_blocks"]
-        assert len(blocks) == (17 if name == "images" else 1)
+    assert tool.run("verify", "--release", str(tool.folder / "out"))[0] == 0
 
 
 def test_verify_looks_at_every_block(tool: Tool) -> None:
@@ -327,6 +330,24 @@ def test_verify_looks_at_every_block(tool: Tool) -> None:
         assert (code, "sha256_of_blocks" in err) == (2, True)
     path.write_bytes(whole + b"\0")
     assert tool.run(*verify)[0] == 2
+
+
+def test_the_manifest_says_how_large_the_blocks_are(tool: Tool) -> None:
+    tool.register()
+    tool.release("a")
+    path, manifest = tool.folder / "out" / "manifest.json", tool.manifest()
+    verify = ("verify", "--release", str(tool.folder / "out"))
+    held = manifest["arrays"]["images"]
+    data = (tool.folder / "out" / "images.npy").read_bytes()[128:]
+    hashes = b"".join(hashlib.sha256(data[i : i + 1000]).digest() for i in range(0, len(data), 1000))
+    held |= {"block_bytes": 1000, "sha256_of_blocks": hashlib.sha256(hashes).hexdigest()}
+    path.write_text(json.dumps(manifest))
+    assert tool.run(*verify)[0] == 0
+    for size in (0, -1, 1.5, True, "1000", None, 1001):
+        held["block_bytes"] = size
+        path.write_text(json.dumps(manifest))
+        code, _, err = tool.run(*verify)
+        assert (code, err.count("\n"), "images.npy: is not what the manifest says" in err) == (2, 1, True)
 
 
 def test_a_release_from_before_the_digest_of_blocks_still_verifies(tool: Tool) -> None:

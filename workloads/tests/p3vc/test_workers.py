@@ -150,7 +150,7 @@ def test_tasks_are_asked_for_as_they_are_needed() -> None:
 
     with Crew(-1, 2) as crew:
         for done, _ in enumerate(crew.run(_odd, tasks(), 1000), 1):
-            assert len(asked) - done <= 64
+            assert len(asked) - done <= (64 if done > 1 else 8)  # the first result is not waited for
 
 
 @pytest.mark.parametrize("workers", [1, 2])
