@@ -21,6 +21,7 @@ from lab.paths import Paths
 def main() -> None:
     root, nodes = sys.argv[1:]
     paths = Paths(Path(root))
+    Path("/run/netns").mkdir(exist_ok=True)
     for kind, target in (("proc", "/proc"), ("tmpfs", "/run/netns")):
         subprocess.run(["mount", "-t", kind, kind, target], check=True)
     ended, restart, outage = threading.Event(), threading.Event(), threading.Event()
