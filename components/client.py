@@ -14,7 +14,7 @@ from components.grant import Grant
 from components.keys import secret_data
 from components.namespaces import GuardedNamespace, peers
 from components.nics import nic
-from components.objects import Json, metadata
+from components.objects import SKIP_AWAIT, Json, metadata
 from components.p3vc import Release
 from components.records import Cluster
 from testbed import addressing, commands, grants, keys, naming, placement, releases
@@ -116,7 +116,7 @@ class Client(pulumi.ComponentResource):
         StatefulSet(
             name,
             # Not awaited: a SuperNode is ready only once the run has registered its key, and the run waits for it.
-            metadata=metadata(spec, NAME, inside, identity, {"pulumi.com/skipAwait": "true"}),
+            metadata=metadata(spec, NAME, inside, identity, SKIP_AWAIT),
             spec={
                 "replicas": 1,
                 "serviceName": NAME,

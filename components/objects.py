@@ -13,6 +13,7 @@ from testbed.spec import Testbed
 
 # Plain Kubernetes data. The SDK's typed dictionaries know snake_case keys only, hence Any.
 Json = Any
+SKIP_AWAIT = {"pulumi.com/skipAwait": "true"}  # Pulumi goes on as soon as the object is written
 
 
 def metadata(

@@ -6,7 +6,7 @@ import pulumi
 from pulumi_kubernetes.core.v1 import PersistentVolume, PersistentVolumeClaim
 from pulumi_kubernetes.storage.v1 import StorageClass
 
-from components.objects import metadata
+from components.objects import SKIP_AWAIT, metadata
 from testbed import contract as c
 from testbed import naming
 from testbed.spec import Testbed
@@ -88,7 +88,10 @@ class LocalVolume(pulumi.ComponentResource):
         )
         PersistentVolumeClaim(
             name,
-            metadata=metadata(spec, purpose, namespace),
+            # Not awaited: Pulumi waits until it has seen a claim of a WaitForFirstConsumer class Pending. One that names
+            # its volume is bound within a second; whoever looks later waits in vain. Nobody needs that wait: a pod is
+            # placed only when its claims are bound.
+            metadata=metadata(spec, purpose, namespace, annotations=SKIP_AWAIT),
             spec={
                 "accessModes": modes,
                 "volumeMode": "Filesystem",

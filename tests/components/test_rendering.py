@@ -329,6 +329,8 @@ def test_a_volume_is_kept_for_one_claim_and_outlives_it(stack: list[Manifest]) -
     for volume in (m for m in stack if m["kind"] == "PersistentVolume"):
         body, claim = volume["spec"], volume["spec"]["claimRef"]
         assert body["persistentVolumeReclaimPolicy"] == "Retain"
-        bound = find(stack, "PersistentVolumeClaim", claim["name"], claim["namespace"])["spec"]
+        found = find(stack, "PersistentVolumeClaim", claim["name"], claim["namespace"])
+        assert found["metadata"]["annotations"] == {"pulumi.com/skipAwait": "true"}
+        bound = found["spec"]
         assert bound["volumeName"] == volume["metadata"]["name"]
         assert bound["storageClassName"] == body["storageClassName"]
