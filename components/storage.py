@@ -88,9 +88,9 @@ class LocalVolume(pulumi.ComponentResource):
         )
         PersistentVolumeClaim(
             name,
-            # Not awaited: Pulumi waits until it has seen a claim of a WaitForFirstConsumer class Pending. One that names
-            # its volume is bound within a second; whoever looks later waits in vain. Nobody needs that wait: a pod is
-            # placed only when its claims are bound.
+            # Not awaited: Pulumi waits until it has seen a claim of a WaitForFirstConsumer class Pending. A claim that
+            # names its volume is bound within a second; whoever looks later waits in vain. Nobody needs that wait: a
+            # pod is placed only when its claims are bound.
             metadata=metadata(spec, purpose, namespace, annotations=SKIP_AWAIT),
             spec={
                 "accessModes": modes,
