@@ -21,10 +21,15 @@ class Selected(NamedTuple):
     must: bool
 
 
-def selects(selector: Mapping[str, Any], labels: Mapping[str, Any]) -> Selected:
+def selects(selector: Mapping[str, Any], labels: Mapping[str, Any], *, partly: bool = False) -> Selected:
     """Match ``matchLabels`` and ``matchExpressions``; an empty selector matches everything.
 
     A label that only a controller knows makes a match possible but not certain.
+
+    Args:
+        selector: what to match.
+        labels: those that are known.
+        partly: there may be other labels beside them.
     """
     may = must = True
     wanted: list[tuple[str, str, list[Any]]] = [
@@ -34,7 +39,7 @@ def selects(selector: Mapping[str, Any], labels: Mapping[str, Any]) -> Selected:
         one = mapping(item)
         wanted.append((str(one.get("key")), str(one.get("operator")), list(sequence(one.get("values")))))
     for key, operator, values in wanted:
-        if key.startswith(ADDED):
+        if key.startswith(ADDED) or (partly and key not in labels):
             must = False
             continue
         has = key in labels

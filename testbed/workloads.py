@@ -102,7 +102,8 @@ def is_workload(obj: Object) -> bool:
     return obj.kind in TEMPLATES and obj.group in WORKLOAD_GROUPS
 
 
-def _of(obj: Object, labels: Mapping[str, Any], namespace: Mapping[str, Any]) -> tuple[str | None, str | None]:
+def owner(labels: Mapping[str, Any], namespace: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """The client and the network group of a pod, each with its testbed, by its labels and its namespace's."""
     testbed = labels.get(c.LABEL_TESTBED) or namespace.get(c.LABEL_TESTBED) or ""
     prefix = f"{testbed}/" if testbed else ""
     client = namespace.get(c.LABEL_CLIENT) or labels.get(c.LABEL_CLIENT)
@@ -129,7 +130,7 @@ def pods(objects: Iterable[Object]) -> tuple[Pod, ...]:
         template = TEMPLATES[obj.kind]
         labels = mapping(get(obj.body, (*template, "metadata", "labels")))
         namespace = labels_of.get(obj.namespace, {})
-        client, group = _of(obj, labels, namespace)
+        client, group = owner(labels, namespace)
         role = labels.get(c.LABEL_ROLE) or namespace.get(c.LABEL_ROLE)
         if client and role not in (c.ROLE_CLIENT, c.ROLE_P3VC):
             role = c.ROLE_CLIENT

@@ -12,7 +12,8 @@ from testbed import contract as c
 from testbed.manifests import Object, Path_, mapping, sequence
 from testbed.reachability import space
 from testbed.reachability.acl import Origin, Rule, ordered
-from testbed.reachability.ports import Port, namespace_labels
+from testbed.reachability.bindings import namespace_labels
+from testbed.reachability.ports import Port
 from testbed.reachability.space import ALL, EMPTY, IP4, Interval, Region
 from testbed.selectors import selects
 

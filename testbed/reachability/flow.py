@@ -178,7 +178,7 @@ class Walk:
         if not others:
             return
         rewrites = forwards(port.pod)
-        own = space.merged(a for p in (port, *others) for a in p.addresses if a[0] == a[1])
+        own = space.merged(a for p in (port, *others) if p.sure for a in p.addresses if a[0] == a[1])
         if rewrites is None:
             packets = space.subtract(packets, space.product(EVERY, (*own, *GROUP_CAST)))
         else:

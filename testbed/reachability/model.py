@@ -14,9 +14,10 @@ from testbed import contract as c
 from testbed.manifests import Object, Path_, mapping, sequence
 from testbed.reachability import filters, networks, routers, space
 from testbed.reachability.acl import Origin
+from testbed.reachability.bindings import Binding, bindings, namespace_labels
 from testbed.reachability.lookup import Lookup
 from testbed.reachability.networks import Hazard, Subnet
-from testbed.reachability.ports import Placer, Port, namespace_labels
+from testbed.reachability.ports import Nic, Placer, Port
 from testbed.reachability.routers import Router
 from testbed.selectors import selects
 from testbed.unknown import unresolved
@@ -49,13 +50,17 @@ class Model:
     """Routers, switches and ports of a set of objects.
 
     Attributes:
-        hazards: what is outside the model and touches it.
+        nics: every NIC of every pod, those in doubt included.
+        ports: what the NICs become on switches.
+        hazards: what is outside the model and may touch it, the NICs' doubts included.
     """
 
     objects: tuple[Object, ...]
     routers: Mapping[str, Router]
     subnets: Mapping[str, Subnet]
+    bindings: tuple[Binding, ...]
     pods: tuple[Pod, ...]
+    nics: tuple[Nic, ...]
     ports: tuple[Port, ...]
     hazards: tuple[Hazard, ...]
 
@@ -81,11 +86,43 @@ class Model:
         return {name: Lookup(router) for name, router in self.routers.items()}
 
     @cached_property
+    def nics_of(self) -> Mapping[Pod, list[Nic]]:
+        """NICs by pod."""
+        found: dict[Pod, list[Nic]] = defaultdict(list)
+        for nic in self.nics:
+            found[nic.pod].append(nic)
+        return found
+
+    @cached_property
+    def bound_to(self) -> Mapping[str, list[Binding]]:
+        """Bindings by subnet."""
+        found: dict[str, list[Binding]] = defaultdict(list)
+        for one in self.bindings:
+            found[one.subnet].append(one)
+        return found
+
+    @cached_property
+    def homes(self) -> Mapping[str, Mapping[str, Any]]:
+        """Labels of the declared namespaces that belong to a testbed, by name."""
+        labels = {o.name: o.labels for o in self.objects if o.kind == "Namespace" and o.group == ""}
+        return {n: own for n, own in labels.items() if own.get(c.LABEL_ROLE) or own.get(c.LABEL_CLIENT)}
+
+    @cached_property
     def client_subnets(self) -> frozenset[str]:
-        """Switches that carry a client's NIC, or a server's further NIC."""
-        return frozenset(
-            p.subnet.name for p in self.ports if p.pod.client or (p.pod.role == c.ROLE_SERVER and not p.primary)
-        )
+        """The clients' networks, which a file that is left out makes no fewer.
+
+        Each carries a NIC of a client or a further one of a server, is bound to a client's namespace, or is declared
+        as a client's by its label.
+        """
+        found = {p.subnet.name for p in self.ports if p.pod.client or (p.pod.role == c.ROLE_SERVER and not p.primary)}
+        found |= {b.subnet for b in self.bindings if self.homes.get(b.namespace, {}).get(c.LABEL_CLIENT)}
+        found |= {n.name for n in self.subnets.values() if n.obj and c.LABEL_NETWORK in n.obj.labels}
+        return frozenset(found & self.subnets.keys())
+
+    @cached_property
+    def testbed(self) -> bool:
+        """Whether there is anything of a testbed among the objects."""
+        return bool(self.client_subnets or self.homes) or any(pod.client or pod.role for pod in self.pods)
 
     def linked(self, vpc: str) -> frozenset[str]:
         """The VPCs that peerings join to ``vpc``, itself included."""
@@ -189,7 +226,8 @@ def _unresolved(obj: Object, pods_of: Mapping[Object, Pod]) -> Iterator[Hazard]:
         pod = pods_of.get(obj)
         target: dict[str, Any] = {}
         named = path[:1] != ("metadata",) and len(path) > 1
-        if pod is not None and named:
+        placing = pod is not None and pod.path("metadata")[: len(path)] == path[: len(pod.path("metadata"))]
+        if pod is not None and named and not placing:
             target = {"pod": pod.name}
         elif obj.kind == "Subnet" and path[:2] not in (("spec", "vpc"), ("spec", "provider")) and named:
             target = {"subnet": obj.name}
@@ -218,12 +256,14 @@ def build(objects: Iterable[Object]) -> Model:
         if first.key == second.key and not first.name.endswith("*"):
             why = "it is declared twice: which one holds depends on the order"
             hazards.append(Hazard(Origin(second, ("metadata", "name")), why, "declare it once"))
-    placer = Placer(objects, subnets)
-    found = pods(objects)
-    ports = [port for pod in found for port in placer.ports(pod)]
     namespaces = {o.name: o for o in objects if o.kind == "Namespace" and o.group == ""}
-    ports = filters.attach(ports, objects, namespaces)
-    hazards += placer.hazards
+    vpcs = [o for o in objects if o.kind == "Vpc" and o.group == "kubeovn.io"]
+    bound = bindings(namespaces, {o.namespace for o in objects if o.namespace}, subnets, vpcs)
+    placer = Placer(objects, subnets, bound)
+    found = pods(objects)
+    nics = tuple(nic for pod in found for nic in placer.nics(pod))
+    ports = filters.attach([port for nic in nics for port in nic.ports], objects, namespaces)
+    hazards += [doubt for nic in nics for doubt in nic.doubts]
     hazards += _outside(objects, subnets, found_routers, ports, namespaces)
     pods_of = {pod.owner: pod for pod in found}
     for obj in objects:
@@ -233,4 +273,4 @@ def build(objects: Iterable[Object]) -> Model:
             or obj.kind == "Namespace"
         ):
             hazards += _unresolved(obj, pods_of)
-    return Model(objects, found_routers, subnets, found, tuple(ports), tuple(hazards))
+    return Model(objects, found_routers, subnets, bound, found, nics, tuple(ports), tuple(hazards))

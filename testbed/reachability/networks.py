@@ -71,6 +71,11 @@ class Hazard:
     pod: str | None = None
     value: bool = False
 
+    @property
+    def anywhere(self) -> bool:
+        """Whether it may touch every client's network."""
+        return self.subnet is None and self.vpc is None and self.pod is None
+
 
 @dataclass(frozen=True, eq=False)
 class Subnet:

@@ -1,27 +1,30 @@
-"""Logical switch ports: the NICs of every pod template, by Kube-OVN's and Multus' annotations."""
+"""The NICs of every pod template, by Kube-OVN's and Multus' annotations, and the logical switch ports they become.
+
+What cannot be told about a NIC is a doubt, and the doubt is part of the NIC: it may be on any network then.
+"""
 
 from __future__ import annotations
 
-import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from testbed import contract as c
-from testbed.manifests import Object, Path_, mapping, sequence
-from testbed.reachability import space
+from testbed.manifests import Object, Path_, sequence
+from testbed.reachability import attachments, space
 from testbed.reachability.acl import Origin, Rule, ordered
+from testbed.reachability.attachments import Selection
+from testbed.reachability.bindings import Binding
 from testbed.reachability.networks import DEFAULT_SUBNET, Hazard, Subnet
 from testbed.reachability.space import Interval
-from testbed.selectors import selects
 from testbed.workloads import Pod
 
-DEFAULT_NETWORK = "v1.multus-cni.io/default-network"
 # Annotations that let a port send or take more than its own address.
 LOOSE = ("layer2_forward", "aaps", "vip", "port_vips")
+Pinned = tuple[Interval, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +36,7 @@ class Port:
         addresses: those it may have; the whole subnet's when none is pinned.
         secured: port security is on, so it sends only from and takes only its own addresses.
         origin: the field that places it here.
+        sure: it is here and nowhere else, in every release.
     """
 
     pod: Pod
@@ -43,6 +47,7 @@ class Port:
     primary: bool
     origin: Origin
     security: Path_
+    sure: bool = True
     ingress: tuple[Rule, ...] = ()
     egress: tuple[Rule, ...] = ()
 
@@ -57,221 +62,219 @@ class Port:
         return ordered((*self.subnet.from_port, *self.egress)) if self.egress else self.subnet.from_port
 
 
-def namespace_labels(name: str, namespaces: Mapping[str, Object]) -> dict[str, Any]:
-    """A namespace's labels, with the one that the API server gives each.
+@dataclass(frozen=True, eq=False)
+class Nic:
+    """One NIC of a pod: the ports it may become, and every doubt about it.
 
-    Kubernetes pkg/apis/core/v1/defaults.go, SetDefaults_Namespace.
-    """
-    declared = namespaces[name].labels if name in namespaces else {}
-    return {**declared, c.LABEL_NAMESPACE_NAME: name}
-
-
-def bindings(
-    namespaces: Mapping[str, Object], used: Iterable[str], subnets: Mapping[str, Subnet], vpcs: Iterable[Object]
-) -> dict[str, list[Subnet]]:
-    """The subnets a pod without a NIC annotation may land on, by namespace; ``used`` are those of any object."""
-    found: dict[str, list[Subnet]] = defaultdict(list)
-    labels = {name: namespace_labels(name, namespaces) for name in {*namespaces, *used}}
-    for net in subnets.values():
-        spec = net.obj.spec if net.obj else {}
-        names = {str(n) for n in sequence(spec.get("namespaces"))}
-        for selector in sequence(spec.get("namespaceSelectors")):
-            names |= {n for n, marks in labels.items() if selects(mapping(selector), marks).may}
-        for name in names:
-            found[name].append(net)
-    for vpc in vpcs:
-        default = subnets.get(str(vpc.spec.get("defaultSubnet")))
-        for name in sequence(vpc.spec.get("namespaces")) if default else ():
-            if default and default not in found[str(name)]:
-                found[str(name)].append(default)
-    for name, obj in namespaces.items():
-        for part in str(obj.annotations.get(c.nic_annotation("logical_switch")) or "").split(","):
-            net_ = subnets.get(part.strip())
-            if net_ and net_ not in found[name]:
-                found[name].append(net_)
-    return found
-
-
-def _cni(text: str, *read: str) -> Any:
-    """JSON of CNI, which Go reads: encoding/json takes a key in any case, and the last of several.
-
-    Args:
-        text: the JSON.
-        read: the keys the model reads.
-
-    Raises:
-        ValueError: when it is not JSON, or a key is given twice or as ``read`` in another case.
+    Attributes:
+        name: ``eth0`` or its provider.
+        ports: one for each switch that some supported release may put it on.
+        doubts: each may put it on any network, or on the node's own.
+        security: path of its port-security annotation.
     """
 
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in pairs:
-            fold = key.casefold()
-            if fold in found:
-                raise ValueError(f"key {key!r} is given twice, in any case of letters")
-            if fold in read and key != fold:
-                raise ValueError(f"key {key!r} must be written {fold!r}")
-            found[fold] = value
-        return dict(pairs)
+    pod: Pod
+    name: str
+    ports: tuple[Port, ...]
+    doubts: tuple[Hazard, ...]
+    security: Path_
 
-    try:
-        return json.loads(text, object_pairs_hook=unique)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
+    @property
+    def primary(self) -> bool:
+        """Whether it is eth0."""
+        return self.name == "eth0"
 
 
-def _attachments(pod: Pod) -> Iterator[tuple[str, str, int | None]]:
-    """``(namespace, name, index)`` of each secondary network asked for.
-
-    Raises:
-        ValueError: when the annotation cannot be read.
-    """
-    value = pod.annotations.get(c.MULTUS_NETWORKS)
-    if value in (None, ""):
-        return
-    if not isinstance(value, str):
-        raise ValueError("not text")
-    if value.lstrip().startswith("["):
-        for index, item in enumerate(_cni(value, "name", "namespace", "ips")):
-            if not isinstance(item, dict) or not isinstance(item.get("name"), str):
-                raise ValueError("an entry has no name")
-            if not isinstance(item.get("namespace", ""), str):
-                raise ValueError("a namespace is not text")
-            if item.get("ips"):  # Kube-OVN pkg/controller/pod.go, IPRequest: it goes before the NIC's annotation
-                raise ValueError("'ips' gives a NIC another address than its annotation")
-            yield str(item.get("namespace") or pod.namespace), item["name"], index
-        return
-    for index, part in enumerate(value.split(",")):
-        namespace, _, name = part.strip().rpartition("/")
-        yield namespace or pod.namespace, name.split("@")[0], index
-
-
-def _provider(attachment: Object) -> str:
-    """The Kube-OVN provider of a NetworkAttachmentDefinition.
-
-    Kube-OVN's controller takes ``<name>.<namespace>.ovn`` (pkg/controller/pod.go, getPodAttachmentNet), its CNI plugin
-    the configuration's own: where they differ, the NIC is not the one the annotations describe.
-
-    Raises:
-        ValueError: when its configuration is not one Kube-OVN network of that provider.
-    """
-    config = _cni(str(attachment.spec.get("config")), "type", "provider", "plugins", "ipam")
-    if not isinstance(config, dict) or config.get("type") != "kube-ovn" or "plugins" in config:
-        raise ValueError("is not a kube-ovn network: OVN does not isolate it")
-    provider = f"{attachment.name}.{attachment.namespace}.ovn"
-    if config.get("provider") != provider:
-        raise ValueError(f"has provider {config.get('provider')!r}, not {provider!r}: what it attaches is unknown")
-    return provider
+def _doubt(pod: Pod, path: Path_, reason: str, repair: str) -> Hazard:
+    return Hazard(Origin(pod.owner, path), reason, repair)
 
 
 class Placer:
-    """Places pods on switches."""
+    """Finds the NICs of pods."""
 
-    def __init__(self, objects: tuple[Object, ...], subnets: dict[str, Subnet]) -> None:
+    def __init__(self, objects: tuple[Object, ...], subnets: Mapping[str, Subnet], bound: Iterable[Binding]) -> None:
         self.subnets = subnets
-        namespaces = {o.name: o for o in objects if o.kind == "Namespace" and o.group == ""}
-        vpcs = [o for o in objects if o.kind == "Vpc" and o.group == "kubeovn.io"]
-        self.bound = bindings(namespaces, {o.namespace for o in objects if o.namespace}, subnets, vpcs)
+        self.bound: dict[str, list[Binding]] = defaultdict(list)
+        for one in bound:
+            self.bound[one.namespace].append(one)
         self.default = [s for s in subnets.values() if s.obj and s.obj.spec.get("default") is True] or [
             subnets[DEFAULT_SUBNET]
         ]
-        self.attachments = {
-            (o.namespace, o.name): o
-            for o in objects
-            if o.kind == "NetworkAttachmentDefinition" and o.group == "k8s.cni.cncf.io"
-        }
+        self.attachments = attachments.declared(objects)
+        self.problems = {key: attachments.problem(one) for key, one in self.attachments.items()}
         # Namespaces whose pods take addresses from an IPPool (Kube-OVN pkg/controller/ippool.go and namespace.go).
-        self.pooled = {n for n, o in namespaces.items() if o.annotations.get(c.nic_annotation("ip_pool"))}
+        namespaces = (o for o in objects if o.kind == "Namespace" and o.group == "")
+        self.pooled = {n.name for n in namespaces if n.annotations.get(c.nic_annotation("ip_pool"))}
         for pool in (o for o in objects if o.kind == "IPPool" and o.group == "kubeovn.io"):
             self.pooled |= {str(n) for n in sequence(pool.spec.get("namespaces"))}
         self.by_provider: dict[str, list[Subnet]] = defaultdict(list)
         for net in subnets.values():
             if net.provider != "ovn":
                 self.by_provider[net.provider].append(net)
-        self.hazards: list[Hazard] = []
 
-    def ports(self, pod: Pod) -> list[Port]:
-        """Every NIC of ``pod``; what cannot be told becomes a hazard on it."""
-        if pod.spec.get("hostNetwork") is True:
-            self._hazard(pod, pod.path("spec", "hostNetwork"), "it shares the node's network", "remove hostNetwork")
-        if DEFAULT_NETWORK in pod.annotations:
-            path = pod.annotation(DEFAULT_NETWORK)
-            self._hazard(pod, path, "it replaces eth0 by another network", "remove the annotation")
-        primary = self._nics(pod, None, "eth0", self.bound.get(pod.namespace) or self.default)
-        found = list(primary)
-        path = pod.annotation(c.MULTUS_NETWORKS)
-        try:
-            wanted = list(_attachments(pod))
-        except ValueError as error:
-            self._hazard(
-                pod,
-                path,
-                f"the list of networks cannot be read: {error}",
-                "write it as a JSON list of name and namespace",
-            )
-            wanted = []
-        for namespace, name, _ in wanted:
-            attachment = self.attachments.get((namespace, name))
-            if attachment is None:
-                why = f"NetworkAttachmentDefinition {namespace}/{name} is not among the resources"
-                self._hazard(pod, path, why, "declare it here, or remove it from the list")
-                continue
+    def nics(self, pod: Pod) -> Iterator[Nic]:
+        """Every NIC that some supported release may give ``pod``."""
+        if pod.spec.get("hostNetwork") not in (None, False):
+            path = pod.path("spec", "hostNetwork")
+            origin = Origin(pod.owner, path)
+            shared = Hazard(origin, "it shares the node's network", "remove hostNetwork", pod=pod.name)
+            yield Nic(pod, "the node's", (), (shared,), path)
+        primary = self._nic(pod, None, self._home(pod))
+        yield primary
+        wanted: list[Selection] = []
+        for key in attachments.KEYS:
             try:
-                provider = _provider(attachment)
+                wanted += attachments.selections(pod, key)
             except ValueError as error:
-                why = f"NetworkAttachmentDefinition {namespace}/{name} {error}"
-                self._hazard(pod, path, why, "attach kube-ovn networks only, each by its own provider")
-                continue
-            fallback = self.by_provider.get(provider) or [p.subnet for p in primary]
-            found += self._nics(pod, provider, provider, fallback)
-        return found
+                path = pod.annotation(key)
+                text = f"the list of networks cannot be read: {error}"
+                doubt = _doubt(pod, path, text, "write it as a JSON list of name and namespace")
+                yield Nic(pod, key, (), (doubt,), path)
+        times = Counter(one.attachment for one in wanted)
+        home = [port.subnet for port in primary.ports]
+        seen: dict[str, list[Selection]] = defaultdict(list)
+        for one in wanted:
+            seen[one.provider].append(one)
+            # 1.16 gives each interface of one attachment a provider of its own (pkg/controller/pod.go, nadCounts).
+            if times[one.attachment] > 1 and one.interface:
+                seen[f"{one.provider}.{one.interface}"].append(one)
+        for provider, asking in seen.items():
+            yield self._secondary(pod, provider, asking, home)
 
-    def _hazard(self, pod: Pod, path: Path_, reason: str, repair: str) -> None:
-        self.hazards.append(Hazard(Origin(pod.owner, path), reason, repair, pod=pod.name))
+    def _home(self, pod: Pod) -> list[Subnet | Binding]:
+        """Where a NIC lands that names no subnet: a binding where the subnet is not among the resources."""
+        bound = self.bound.get(pod.namespace)
+        return [self.subnets.get(b.subnet) or b for b in bound] if bound else list(self.default)
 
-    def _nics(self, pod: Pod, provider: str | None, nic: str, fallback: list[Subnet]) -> list[Port]:
+    def _secondary(self, pod: Pod, provider: str, asking: list[Selection], home: list[Subnet]) -> Nic:
+        first = asking[0]
+        path = pod.annotation(first.key)
+        doubts = [_doubt(pod, path, *reason) for one in asking for reason in one.doubts]
+        where = f"NetworkAttachmentDefinition {first.namespace}/{first.name}"
+        reason, placed = self.problems.get(first.attachment, ("", True))
+        if first.attachment not in self.attachments:
+            doubts.append(
+                _doubt(pod, path, f"{where} is not among the resources", "declare it here, or remove it from the list")
+            )
+        elif reason:
+            repair = "attach kube-ovn networks only, each by its own provider"
+            doubts.append(_doubt(pod, path, f"{where} {reason}", repair))
+        if not placed:
+            return Nic(pod, provider, (), tuple(doubts), path)
+        return self._nic(pod, provider, self.by_provider.get(first.provider) or home, asking, doubts)
+
+    def _nic(
+        self,
+        pod: Pod,
+        provider: str | None,
+        fallback: Iterable[Subnet | Binding],
+        asking: Iterable[Selection] = (),
+        doubts: Iterable[Hazard] = (),
+    ) -> Nic:
+        """Place one NIC whose annotations have this provider, None for eth0.
+
+        A pinned address goes to whichever of the named subnet and the namespace's own holds it
+        (``pkg/controller/pod.go``, acquireAddress and getNsAvailableSubnets).
+        """
+        name, found = provider or "eth0", list(doubts)
+
         def value(field: str) -> Any:
             return pod.annotations.get(c.nic_annotation(field, provider))
 
-        placement = pod.annotation(c.nic_annotation("logical_switch", provider))
-        switch = value("logical_switch")
-        if switch in (None, ""):
-            names = [(net, Origin(pod.owner, placement, f"absent, so {net.name}")) for net in fallback]
-        else:
-            names = []
-            for part in str(switch).split(","):
-                net_ = self.subnets.get(part.strip())
-                if net_ is None:
-                    why = f"subnet {part.strip()} is not among the resources"
-                    self._hazard(pod, placement, why, f"declare Subnet {part.strip()} here, or name a declared one")
-                else:
-                    names.append((net_, Origin(pod.owner, placement, f"on {net_.name}")))
+        def doubt(field: str, reason: str, repair: str) -> None:
+            found.append(_doubt(pod, pod.annotation(c.nic_annotation(field, provider)), reason, repair))
+
+        nets = self._named(pod, provider, fallback, doubt)
+        chosen = value("logical_switch") not in (None, "")
+        choices, unpinned = self._pinned(pod, value, doubt, provider, asking)
+        around = [net for net in self._home(pod) if isinstance(net, Subnet)]
+        at: dict[str, tuple[Subnet, Origin, list[Interval]]] = {}
+        sure = not found and len(choices) < 2
+        for pinned in choices:
+            key = pod.annotation(c.nic_annotation("ip_address", provider))
+            origins = {net.name: (net, origin) for net, origin in nets}
+            for net in around:
+                origins.setdefault(net.name, (net, Origin(pod.owner, key, f"an address of {net.name}")))
+            holding = [one for one in origins.values() if any(_inside(one[0], a) for a in pinned)]
+            astray = nets if chosen or not holding else []  # no release is known to leave it there
+            sure = sure and bool(holding)
+            for net, origin in {one[0].name: one for one in (*holding, *astray)}.values():
+                at.setdefault(net.name, (net, origin, []))[2].extend(_addresses(net, pinned))
+        for net, origin in nets if unpinned else ():
+            at.setdefault(net.name, (net, origin, []))[2].extend(net.cidrs)
         loose = any(value(field) not in (None, "", "false") for field in LOOSE)
         secured = value("port_security") == "true" and not loose
-        pinned: tuple[Interval, ...] = ()
-        if value("ip_address"):
-            try:
-                pinned = space.networks(value("ip_address"))
-            except ValueError:
-                path = pod.annotation(c.nic_annotation("ip_address", provider))
-                self._hazard(pod, path, "its address cannot be read", "give one address, or remove the annotation")
-        if not _listed(value("ip_pool")) or (provider is None and not pinned and pod.namespace in self.pooled):
-            path = pod.annotation(c.nic_annotation("ip_pool", provider))
-            why = "it takes its address from an IPPool, which may be of another subnet"
-            self._hazard(pod, path, why, "give its address by ip_address instead, and remove the pool")
         security = pod.annotation(c.nic_annotation("port_security", provider))
-        return [
-            Port(pod, nic, net, _addresses(net, pinned), secured, provider is None, origin, security)
-            for net, origin in names
-        ]
+        sure = sure and len(at) == 1
+        ports = tuple(
+            Port(pod, name, net, tuple(dict.fromkeys(own)), secured, provider is None, origin, security, sure)
+            for net, origin, own in at.values()
+        )
+        return Nic(pod, name, ports, tuple(found), security)
+
+    def _named(
+        self, pod: Pod, provider: str | None, fallback: Iterable[Subnet | Binding], doubt: Any
+    ) -> list[tuple[Subnet, Origin]]:
+        """The subnets a NIC's annotation or, without one, its namespace names."""
+        key = c.nic_annotation("logical_switch", provider)
+        path, switch = pod.annotation(key), pod.annotations.get(key)
+        found = []
+        for part in str(switch).split(",") if switch not in (None, "") else ():
+            net = self.subnets.get(part.strip())
+            if net:
+                found.append((net, Origin(pod.owner, path, f"on {net.name}")))
+            else:
+                repair = f"declare Subnet {part.strip()} here, or name a declared one"
+                doubt("logical_switch", f"subnet {part.strip()} is not among the resources", repair)
+        for one in fallback if switch in (None, "") else ():
+            if isinstance(one, Subnet):
+                found.append((one, Origin(pod.owner, path, f"absent, so {one.name}")))
+            else:
+                reason = f"{one.origin} subnet {one.subnet}, which is not among the resources"
+                doubt("logical_switch", reason, f"declare Subnet {one.subnet} here, or name a declared one")
+        return found
+
+    def _pinned(
+        self, pod: Pod, value: Any, doubt: Any, provider: str | None, asking: Iterable[Selection]
+    ) -> tuple[list[Pinned], bool]:
+        """The addresses a NIC may be given, one choice a release or an entry, and whether it may be given any other."""
+        choices: list[Pinned] = []
+        fixed = False
+        pool, asking = value("ip_pool"), list(asking)
+        entries: list[tuple[Any, str]] = [(value("ip_address"), "ip_address")]
+        entries += [(",".join(one.ips), "ip_address") for one in asking]
+        if pool not in (None, "") and _listed(pool):
+            entries += [(part, "ip_pool") for part in re.split("[;,]", str(pool))]
+        elif pool not in (None, "") or (provider is None and not value("ip_address") and pod.namespace in self.pooled):
+            why = "it takes its address from an IPPool, which may be of another subnet"
+            doubt("ip_pool", why, "give its address by ip_address instead, and remove the pool")
+        for text, field in entries:
+            if text in (None, ""):
+                continue
+            try:
+                choices.append(space.networks(text))
+                fixed = True
+            except ValueError:
+                doubt(field, "its address cannot be read", "give one address, or remove the annotation")
+        for one in asking:  # 1.16 alone reads these, so what the others give stays possible
+            key = one.per_interface("ip_address")
+            if one.interface and pod.annotations.get(key) not in (None, ""):
+                try:
+                    choices.append(space.networks(pod.annotations[key]))
+                except ValueError:
+                    doubt("ip_address", f"the address in {key} cannot be read", f"remove {key}")
+        return choices, not fixed
 
 
 def _listed(pool: Any) -> bool:
-    """Whether an ``ip_pool`` names no IPPool: it is absent, or a list of addresses, each in its subnet or refused."""
-    return pool in (None, "") or all(space.is_address(part.strip()) for part in re.split("[;,]", str(pool)))
+    """Whether an ``ip_pool`` names no IPPool, but a list of addresses, each in its subnet or refused."""
+    return all(space.is_address(part.strip()) for part in re.split("[;,]", str(pool)))
 
 
-def _addresses(net: Subnet, pinned: tuple[Interval, ...]) -> tuple[Interval, ...]:
+def _inside(net: Subnet, address: Interval) -> bool:
+    return any(low <= address[0] and address[1] <= high for low, high in net.cidrs)
+
+
+def _addresses(net: Subnet, pinned: Pinned) -> Pinned:
     """The pinned addresses; with the whole subnet's when one lies outside it, since then another may be given."""
-    inside = pinned and all(any(low <= a and b <= high for low, high in net.cidrs) for a, b in pinned)
-    return pinned if inside else (*pinned, *net.cidrs)
+    return pinned if all(_inside(net, a) for a in pinned) else (*pinned, *net.cidrs)

@@ -126,8 +126,8 @@ def _doubts(model: Model, clients: list[Pod]) -> tuple[Touching, dict[Pod, Hazar
     for hazard in model.hazards:
         nets = model.touched(hazard)
         own = by_name.get(hazard.pod or "")
-        mine = [own] if own else [pod for net in nets for pod in on_subnet[net]]
-        if nets or mine:
+        mine = [own] if own else clients if hazard.anywhere else [pod for net in nets for pod in on_subnet[net]]
+        if nets or mine or (hazard.anywhere and model.testbed):
             touching.append((hazard, nets))
         for pod in mine:
             doubtful.setdefault(pod, hazard)

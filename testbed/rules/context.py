@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
+from testbed import contract as c
 from testbed.manifests import Object
 from testbed.reachability import groups, model, verdicts
 from testbed.reachability.acl import Origin
 from testbed.rules.config import PolicyConfig
 from testbed.volumes import Use, Volumes, uses
-from testbed.workloads import Pod
+from testbed.workloads import Pod, owner
 
 # The engine asks each rule for itself about the same objects: the last model is kept for the next rule.
 _model = lru_cache(maxsize=1)(model.build)
+
+
+@dataclass(frozen=True, eq=False)
+class Sharer:
+    """A client on a network, by a NIC or by a binding that would give its next pod one.
+
+    Attributes:
+        network: ``testbed/network`` that its labels declare.
+        origin: the field that puts it there.
+    """
+
+    client: str
+    network: str | None
+    obj: Object
+    origin: Origin
 
 
 class Context:
@@ -47,6 +65,33 @@ class Context:
     def group_problems(self) -> list[tuple[Origin, str]]:
         """Claims of a shared network that are not proved."""
         return self._groups[1]
+
+    @cached_property
+    def group_of(self) -> dict[str, str]:
+        """The group of the client that each declared client's namespace belongs to."""
+        found = {}
+        for name, labels in self.model.homes.items():
+            if labels.get(c.LABEL_CLIENT):
+                client, _ = owner({}, labels)
+                found[name] = self.groups.of_client.get(client or "", client or "")
+        return found
+
+    @cached_property
+    def sharers(self) -> dict[str, dict[str, Sharer]]:
+        """Who is on each client's network: one of each group that a NIC or a binding puts there."""
+        found: dict[str, dict[str, Sharer]] = defaultdict(dict)
+        for port in self.model.ports:
+            pod = port.pod
+            if pod.client:
+                one = Sharer(pod.client, pod.group, pod.owner, port.origin)
+                found[port.subnet.name].setdefault(self.groups.of(pod), one)
+        for binding in self.model.bindings:
+            group = self.group_of.get(binding.namespace)
+            if group and binding.origin.obj:
+                client, network = owner({}, self.model.homes[binding.namespace])
+                one = Sharer(client or "", network, binding.origin.obj, binding.origin)
+                found[binding.subnet].setdefault(group, one)
+        return found
 
     @cached_property
     def reachability(self) -> verdicts.Result:

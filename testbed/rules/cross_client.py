@@ -7,6 +7,7 @@ from testbed.reachability.repair import repair
 from testbed.reachability.verdicts import Pair
 from testbed.rules.context import Context
 from testbed.rules.violation import Violation, violation
+from testbed.workloads import owner
 
 NAME = "no-cross-client-route"
 REPAIRED = 8  # violations that get a searched repair; the rest say how many follow
@@ -64,18 +65,18 @@ def _flat(context: Context) -> list[Violation]:
 def _shared(context: Context) -> list[Violation]:
     """Two clients on one network that no group lets share it, whatever else keeps them apart."""
     found = []
-    for name, ports in context.model.on_subnet.items():
-        owners = {context.groups.of(p.pod): p for p in ports if p.pod.client}
-        if len(owners) < 2 or context.model.subnets[name].obj is None:
+    for name in sorted(context.model.client_subnets):
+        owners, net = list(context.sharers.get(name, {}).values()), context.model.subnets[name].obj
+        if len(owners) < 2 or net is None:
             continue
-        clients = sorted({p.pod.client or "" for p in ports if p.pod.client})
-        for port in owners.values():
-            named = ", ".join(clients[:4]) + (" ..." if len(clients) > 4 else "")
-            message = f"clients {named} share network {name}; a policy on top of it is no network of their own"
-            text = "put each client on the private subnet of its own VPC"
-            lines = tuple(f"{p.pod.name} {p.nic}: {p.origin}" for p in owners.values())[:8]
-            found.append(violation(NAME, port.pod.owner, port.origin.path, message, text, witness=lines))
-            break
+        clients = sorted({one.client for one in owners})
+        named = ", ".join(clients[:4]) + (" ..." if len(clients) > 4 else "")
+        message = f"clients {named} share network {name}; a policy on top of it is no network of their own"
+        text = "put each client on the private subnet of its own VPC"
+        lines = tuple(str(one.origin) for one in owners)[:8]
+        _, kept = owner({}, net.labels)  # the client it is kept for is not to blame
+        blamed = next((one for one in owners if kept and one.network != kept), owners[-1])
+        found.append(violation(NAME, blamed.obj, blamed.origin.path, message, text, witness=lines))
     return found
 
 

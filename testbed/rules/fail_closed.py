@@ -9,9 +9,9 @@ from pathlib import PurePosixPath
 
 from testbed import contract as c
 from testbed.manifests import Object, dotted, mapping
+from testbed.reachability.acl import Origin
 from testbed.reachability.model import texts
-from testbed.reachability.networks import Subnet
-from testbed.rules import rewriters
+from testbed.rules import rewriters, trespass
 from testbed.rules.context import Context
 from testbed.rules.violation import Violation, violation
 from testbed.unknown import unresolved
@@ -91,6 +91,8 @@ def _identity(context: Context) -> Iterator[Violation]:
     labels_of = namespace_labels(context.objects)
     homes: dict[str, set[str]] = defaultdict(set)
     for pod in context.pods:
+        if pod.namespace not in labels_of:
+            continue  # told by _undeclared
         for key in (c.LABEL_CLIENT, c.LABEL_TESTBED, c.LABEL_NETWORK):
             own, home = pod.labels.get(key), labels_of.get(pod.namespace, {}).get(key)
             if own is not None and own != home:
@@ -111,6 +113,10 @@ def _identity(context: Context) -> Iterator[Violation]:
             )
         if pod.client:
             homes[pod.client].add(pod.namespace)
+        elif role in (c.ROLE_CLIENT, c.ROLE_P3VC):
+            path = pod.path("metadata", "labels", c.LABEL_CLIENT)
+            message = f"cannot prove whose pod it is: role {role} without a client"
+            yield violation(NAME, pod.owner, path, message, f"label pod and namespace with {c.LABEL_CLIENT}")
     for client, spaces in homes.items():
         if len(spaces) > 1:
             for obj in context.objects:
@@ -121,45 +127,19 @@ def _identity(context: Context) -> Iterator[Violation]:
                     )
 
 
-def _servers(context: Context) -> Iterator[Violation]:
-    """A testbed has one server: another could meet every client."""
-    seen: dict[object, Object] = {}
-    for obj in context.objects:
-        if obj.kind == "Namespace" and obj.group == "" and obj.labels.get(c.LABEL_ROLE) == c.ROLE_SERVER:
-            first = seen.setdefault(obj.labels.get(c.LABEL_TESTBED), obj)
-            if first is not obj:
-                message = f"namespace {first.name} is the server's of the same testbed already"
-                yield violation(NAME, obj, ("metadata", "labels", c.LABEL_ROLE), message, "declare one server")
-
-
 def _undeclared(context: Context) -> Iterator[Violation]:
-    """Pods in a namespace that is called as a client's and is not there to say whose it is."""
-    declared = namespace_labels(context.objects)
+    """Pods of a testbed in a namespace that is not there to say whose it is."""
+    declared, seen = namespace_labels(context.objects), set[str]()
     for pod in context.pods:
-        if pod.namespace not in declared and CLIENT_NAMESPACE in pod.namespace:
-            message = f"namespace {pod.namespace} is not declared: cannot prove whose pod it is"
-            yield violation(
-                NAME, pod.owner, ("metadata", "namespace"), message, "declare the namespace with its labels"
-            )
-
-
-def _testbed(subnet: Subnet) -> object:
-    return subnet.obj.labels.get(c.LABEL_TESTBED) if subnet.obj else None
-
-
-def _strangers(context: Context) -> Iterator[Violation]:
-    """Pods of nobody, or of another testbed's server, on a client's network."""
-    labels_of = namespace_labels(context.objects)
-    for port in context.model.ports:
-        pod: Pod = port.pod
-        if pod.client or port.subnet.name not in context.model.client_subnets:
+        if pod.namespace in declared or pod.namespace in seen or not (pod.role or pod.client or _client_named(pod)):
             continue
-        own = labels_of.get(pod.namespace, {}).get(c.LABEL_TESTBED)
-        if pod.role in (c.ROLE_SERVER, c.ROLE_RUN) and own == _testbed(port.subnet):
-            continue
-        message = f"a pod of no client, nor of its testbed's server, is on {port.subnet.name}, a client's network"
-        repair = "put it on a network of its own"
-        yield violation(NAME, pod.owner, port.origin.path, message, repair, witness=(str(port.origin),))
+        seen.add(pod.namespace)
+        message = f"namespace {pod.namespace} is not declared: cannot prove whose pod it is"
+        yield violation(NAME, pod.owner, ("metadata", "namespace"), message, "declare the namespace with its labels")
+
+
+def _client_named(pod: Pod) -> bool:
+    return CLIENT_NAMESPACE in pod.namespace
 
 
 def _unmodelled(context: Context) -> Iterator[Violation]:
@@ -221,19 +201,27 @@ def _reaches(path: PurePosixPath, folder: PurePosixPath, mounted: bool) -> bool:
 
 
 def _hazards(context: Context) -> Iterator[Violation]:
+    """What keeps isolation from being proved, each cause once, with every field that meets it."""
+    causes: dict[tuple[str, str], list[Origin]] = defaultdict(list)
+    touched: dict[tuple[str, str], frozenset[str]] = defaultdict(frozenset)
     for hazard, nets in context.reachability.touching:
-        if hazard.value:
-            continue  # reported by path above
-        obj = hazard.origin.obj
-        where = f" ({', '.join(sorted(nets)[:3])}{' ...' if len(nets) > 3 else ''})" if nets else ""
-        message = f"cannot prove isolation: {hazard.reason}{where}"
-        yield violation(NAME, obj, hazard.origin.path, message, hazard.repair)
+        if not hazard.value:  # an unknown value is reported by its path above
+            cause = (hazard.reason, hazard.repair)
+            causes[cause].append(hazard.origin)
+            touched[cause] |= nets
+    for cause, origins in causes.items():
+        reason, repair = cause
+        named = sorted(touched[cause])
+        where = f" ({', '.join(named[:3])}{' ...' if len(named) > 3 else ''})" if named else ""
+        message = f"cannot prove isolation: {reason}{where}"
+        lines = tuple(str(origin) for origin in origins[:8]) if len(origins) > 1 else ()
+        yield violation(NAME, origins[0].obj, origins[0].path, message, repair, witness=lines)
 
 
 def check(context: Context) -> list[Violation]:
     """Refuse unknown values, unmodelled kinds and unclear identities."""
     found = []
-    for part in (_unknown, _patches, _twice, _identity, _servers, _undeclared, _strangers, _unmodelled, _hazards):
+    for part in (_unknown, _patches, _twice, _identity, _undeclared, trespass.check, _unmodelled, _hazards):
         found += list(part(context))
     return found
 

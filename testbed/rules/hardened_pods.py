@@ -12,7 +12,7 @@ from typing import Any
 from testbed import contract as c
 from testbed.edits import Edit
 from testbed.manifests import Object, Path_, mapping, sequence
-from testbed.reachability.ports import DEFAULT_NETWORK
+from testbed.reachability.attachments import DEFAULT_NETWORK
 from testbed.rules.context import Context
 from testbed.rules.violation import Violation, violation
 from testbed.workloads import Pod, namespace_labels
@@ -145,7 +145,7 @@ class _Judge:
             self.put(pod, (*at, "seccompProfile"), {"type": "RuntimeDefault"}, "its system calls are not filtered")
 
     def _annotations(self, pod: Pod) -> None:
-        nic_domains = {"ovn"} | {p.nic for p in self.context.model.of_pod.get(pod, ()) if not p.primary}
+        nic_domains = {"ovn"} | {nic.name for nic in self.context.model.nics_of.get(pod, ()) if not nic.primary}
         for key in pod.annotations:
             domain, _, field = str(key).rpartition("/")
             nic = domain.removesuffix(".kubernetes.io") if domain.endswith(".kubernetes.io") else None
@@ -161,15 +161,17 @@ class _Judge:
 
     def ports(self) -> None:
         """Port security on every NIC of a testbed's pod."""
-        seen = set()
-        for port in self.context.model.ports:
-            key = (port.pod, port.security)
-            if (port.pod.client or port.pod.role) and not port.secured and key not in seen:
-                seen.add(key)
-                if port.pod.annotations.get(str(port.security[-1])) != "true":
-                    self.put(
-                        port.pod, port.security, "true", f"NIC {port.nic} has no port security: it can forge its source"
-                    )
+        for pod, nics in self.context.model.nics_of.items():
+            if not (pod.client or pod.role):
+                continue
+            keys = {str(nic.security[-1]): nic for nic in nics if str(nic.security[-1]).endswith("/port_security")}
+            open_ = [nic for key, nic in keys.items() if pod.annotations.get(key) != "true"]
+            if open_:
+                named = ", ".join(nic.name for nic in open_[:4]) + (" ..." if len(open_) > 4 else "")
+                message = f"NIC {named} has no port security: it can forge its source"
+                edits = tuple(Edit("set", pod.owner.key, nic.security, "true") for nic in open_)
+                text = "set it to 'true'" + (f", on each of the {len(open_)} NICs" if len(open_) > 1 else "")
+                self.found.append(violation(NAME, pod.owner, open_[0].security, message, text, edits=edits))
 
     def bindings(self) -> None:
         """No right of one client's service accounts in another's namespace, nor cluster-wide."""
