@@ -6,15 +6,13 @@ import json
 import shutil
 import socket
 import ssl
-import time
+import subprocess
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-import yaml
 from kubernetes import client, config
 
 from lab.daemon import Daemon
@@ -22,12 +20,11 @@ from lab.errors import LabError
 from lab.group import Group
 from lab.paths import Paths
 from lab.pki import Authority, kubeconfig, write_private
+from lab.tools import tool as find_tool
 from lab.tools import tools as find_tools
 
-APPLY = "application/apply-patch+yaml"  # server-side apply
 SERVICES = "10.96.0.0/12"
-CRDS = Path(__file__).parent / "crds"
-PORTS = ("etcd", "etcd-peer", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+PORTS = ("etcd", "etcd-peer", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-ovn-controller")
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 
 
@@ -193,34 +190,21 @@ def api(paths: Paths) -> client.ApiClient:
     return connection
 
 
-def apply_crds(paths: Paths, folder: Path = CRDS, timeout: float = 30.0) -> list[str]:
-    """Apply every CustomResourceDefinition in ``folder`` and wait until it is served.
+def apply_crds(paths: Paths) -> None:
+    """Apply the CustomResourceDefinitions that Kube-OVN's module carries and wait until they are served.
 
     Raises:
-        LabError: when the API server does not establish one within ``timeout`` seconds.
+        LabError: the API server refuses one, or does not establish it within 30 seconds.
     """
-    definitions = [
-        document for file in sorted(folder.glob("*.y*ml")) for document in yaml.safe_load_all(file.read_text())
-    ]
-    with api(paths) as connection:
-        extensions = client.ApiextensionsV1Api(connection)
-        names = [str(d["metadata"]["name"]) for d in definitions]
-        for definition, name in zip(definitions, names, strict=True):
-            extensions.patch_custom_resource_definition(
-                name, definition, field_manager="kubeflower-lab", force=True, _content_type=APPLY
-            )
-        deadline = time.monotonic() + timeout
-        for name in names:
-            while not _established(extensions.read_custom_resource_definition(name)):
-                if time.monotonic() > deadline:
-                    raise LabError(f"the API server did not establish {name} within {timeout:.0f} s")
-                time.sleep(0.05)
-    return names
-
-
-def _established(definition: Any) -> bool:
-    conditions = (definition.status and definition.status.conditions) or []
-    return any(c.type == "Established" and c.status == "True" for c in conditions)
+    files = sorted(find_tool("kube-ovn-controller").parent.glob("*.yaml"))
+    for arguments in (
+        ("apply", "--server-side", *(f"--filename={file}" for file in files)),
+        ("wait", "--for=condition=Established", "--timeout=30s", "customresourcedefinitions", "--all"),
+    ):
+        argv = [str(find_tool("kubectl")), f"--kubeconfig={paths.kubeconfig}", *arguments]
+        done = subprocess.run(argv, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise LabError(f"Kube-OVN's definitions: {done.stderr.strip()}")
 
 
 @contextmanager

@@ -8,6 +8,7 @@ twice.
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,11 +20,9 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from lab.api import Api, Unreachable
+from lab.api import Api, Object, Unreachable
 from lab.errors import LabError
-from lab.ovn.addresses import gateway_mac
-from lab.ovn.cluster import Object, labels_of, name, namespace
-from lab.ovn.join import ADDRESS as NODE_ADDRESS
+from lab.ovn.daemons import Sockets, sockets
 from lab.ovn.ports import Nic, nics
 from lab.ovn.probes import Kind, Probe, Seen, send
 from lab.paths import Paths
@@ -33,6 +32,7 @@ from testbed.contract import (
     ROLE_CLIENT,
     ROLE_RUN,
     ROLE_SERVER,
+    nic_annotation,
 )
 
 DEFAULT_PORT = 8080
@@ -53,6 +53,26 @@ class Station:
     role: str
     uid: str
     nics: tuple[Nic, ...]
+
+
+@dataclass(frozen=True)
+class Routers:
+    """What forged packets are made with: the nodes' own addresses, and the MAC of each logical router port."""
+
+    nodes: frozenset[str]
+    macs: Mapping[str, str]
+
+    @classmethod
+    def read(cls, nodes: Iterable[Object], at: Sockets) -> Routers:
+        """Read them.
+
+        Args:
+            nodes: the cluster's nodes, which have their addresses on the join network.
+            at: the network's databases.
+        """
+        own = [(node["metadata"].get("annotations") or {}).get(nic_annotation("ip_address")) for node in nodes]
+        listed = at.nbctl("--format=json", "--columns=name,mac", "list", "Logical_Router_Port")
+        return cls(frozenset(filter(None, own)), dict(json.loads(listed)["data"]))
 
 
 @dataclass(frozen=True)
@@ -88,10 +108,10 @@ def stations(pods: Iterable[Object]) -> tuple[Station, ...]:
     """The running pods that have NICs, servers first, then by name."""
     found = []
     for pod in pods:
-        own = nics(pod)
+        own, meta = nics(pod), pod["metadata"]
         if (pod.get("status") or {}).get("phase") == "Running" and own:
-            role = labels_of(pod).get(LABEL_ROLE, "")
-            found.append(Station(f"{namespace(pod)}/{name(pod)}", role, str(pod["metadata"]["uid"]), tuple(own)))
+            role = (meta.get("labels") or {}).get(LABEL_ROLE, "")
+            found.append(Station(f"{meta['namespace']}/{meta['name']}", role, str(meta["uid"]), tuple(own)))
     return tuple(sorted(found, key=lambda s: (s.role != ROLE_SERVER, _natural(s.name))))
 
 
@@ -115,7 +135,7 @@ def meant(source: Station, target: Station, nic: Nic, probe: Probe, port: int) -
     return False
 
 
-def probes(stations: Sequence[Station], port: int) -> list[tuple[Probe, bool | None]]:
+def probes(stations: Sequence[Station], port: int, routers: Routers) -> list[tuple[Probe, bool | None]]:
     """Every probe of a run with its intent."""
     planned: list[tuple[Probe, bool | None]] = []
     for source in stations:
@@ -131,12 +151,12 @@ def probes(stations: Sequence[Station], port: int) -> list[tuple[Probe, bool | N
                     Probe(source.name, target.name, address, Kind.ICMP),
                 )
                 planned += [(probe, meant(source, target, nic, probe, port)) for probe in honest]
-                planned += [(probe, False) for probe in _forged(source, target, nic, stations)]
+                planned += [(probe, False) for probe in _forged(source, target, nic, stations, routers)]
     return planned
 
 
-def _forged(source: Station, target: Station, nic: Nic, stations: Sequence[Station]) -> list[Probe]:
-    """Datagrams a client could make by hand: as the node, or as one the target listens to; by the router or the server.
+def _forged(source: Station, target: Station, nic: Nic, stations: Sequence[Station], routers: Routers) -> list[Probe]:
+    """Datagrams a client could make by hand: as a node, or as one the target listens to; by the router or the server.
 
     The ways are the sender's gateway and every NIC on its own link, which a forwarding server would route on.
     """
@@ -145,13 +165,13 @@ def _forged(source: Station, target: Station, nic: Nic, stations: Sequence[Stati
     own = source.nics[0]
     others = [(station, each) for station in stations for each in station.nics if station is not source]
     on_link = {each.mac for _, each in others if each.address.network == own.address.network}
-    ways = {nic.mac} if nic.mac in on_link else {gateway_mac(own.gateway), *on_link}
+    ways = {nic.mac} if nic.mac in on_link else {routers.macs[own.router], *on_link}
     peers = {str(e.address.ip) for s, e in others if s is not target and e.address.network == nic.address.network}
     honest = set() if nic.mac in on_link else {str(own.address.ip)}
     return [
         Probe(source.name, target.name, str(nic.address.ip), Kind.FORGED, forged=(forged, own.mac, way))
         for way in sorted(ways)
-        for forged in sorted({NODE_ADDRESS, *peers, *honest})
+        for forged in sorted({*routers.nodes, *peers, *honest})
     ]
 
 
@@ -168,22 +188,23 @@ def run(paths: Paths) -> Matrix:
         api = Api(paths)
         found = stations(api.get("/api/v1/pods")["items"])
         port = superlink_port(api.get("/api/v1/services")["items"])
+        routers = Routers.read(api.get("/api/v1/nodes")["items"], sockets(paths))
     except Unreachable as problem:
         raise LabError(f"the lab's API server does not answer: {problem}") from problem
     if not found:
         raise LabError("no pod is running: bring a stack up first")
     # The supervisor's mount namespace, in which the pods' network namespaces are mounted, seen from here.
     mounts = Path(f"/proc/{state.pid}/root/run/netns")
-    return measure(found, {station.name: mounts / paths.pod_netns(station.uid) for station in found}, port)
+    return measure(found, {station.name: mounts / paths.pod_netns(station.uid) for station in found}, port, routers)
 
 
-def measure(found: Sequence[Station], netns: Mapping[str, Path], port: int) -> Matrix:
+def measure(found: Sequence[Station], netns: Mapping[str, Path], port: int, routers: Routers) -> Matrix:
     """Send the probes between stations whose network namespaces are given.
 
     Raises:
         LabError: a network namespace cannot be entered.
     """
-    planned = probes(found, port)
+    planned = probes(found, port, routers)
     intent = dict(planned)
     try:
         seen = send(netns, list(intent))

@@ -26,9 +26,14 @@ from lab import controlplane
 from lab.daemon import Daemon
 from lab.errors import LabError
 from lab.group import Group
+from lab.node.heartbeat import read as read_nodes
+from lab.ovn import kubeovn
+from lab.ovn.daemons import daemons as ovn
+from lab.ovn.node import join
 from lab.paths import Paths
 from lab.pki import write_private
 from lab.processes import Process
+from testbed.naming import host
 
 WATCH = 0.5  # seconds between two looks at the daemons
 
@@ -75,15 +80,14 @@ class State:
 
 def daemons(paths: Paths, nodes: Path) -> Iterator[Daemon]:
     """Every daemon of a lab in the order in which they start; each is asked for when the ones before it serve."""
-    from lab.ovn.daemons import daemons as ovn  # noqa: PLC0415 - only a whole lab needs them
-
-    root = ("--root", str(paths.root))
+    root, names = ("--root", str(paths.root)), [host(node.name) for node in read_nodes(nodes)]
     yield from controlplane.daemons(paths)
     controlplane.apply_crds(paths)
-    yield from ovn(paths)
-    yield _module("lab.ovn", *root)
-    yield _module("lab.ovn.nodeport", *root)
+    yield from ovn(paths, names[0])
+    yield kubeovn.controller(paths)
     yield _module("lab.node", *root, "--nodes", str(nodes), ready=partial(_registered, paths, nodes))
+    join(paths, names)
+    yield _module("lab.ovn.nodeport", *root)
 
 
 def _module(name: str, *arguments: str, ready: Callable[[], bool] = lambda: True) -> Daemon:

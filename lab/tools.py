@@ -23,7 +23,7 @@ from lab.paths import cache
 from lab.progress import step
 
 MODULES = Path(__file__).parent / "tools"
-KUBERNETES, PULUMI = "1.34.4", "3.259.0"
+KUBERNETES, PULUMI, KUBE_OVN = "1.34.4", "3.259.0", "1.16.2"
 Version = tuple[int, ...]
 
 
@@ -34,10 +34,11 @@ class Tool:
     name: str
     module: str  # folder under lab/tools
     package: str
-    version: tuple[str, ...]  # arguments that make it print its version
+    version: tuple[str, ...]  # arguments that make it print its version; none where it tells nobody and is always built
     minimum: Version
     below: Version | None
     ldflags: str = "-s -w"
+    files: tuple[tuple[str, str], ...] = ()  # (module, path in it) of files that are kept beside the build
 
 
 def _kubernetes(name: str, *version: str) -> Tool:
@@ -70,10 +71,34 @@ TOOLS = {
             (3, 260),
             f"-s -w -X github.com/pulumi/pulumi/sdk/v3/go/common/version.Version=v{PULUMI}",
         ),
+        Tool(
+            "kube-ovn-controller",
+            "kube-ovn",
+            "github.com/kubeovn/kube-ovn/cmd/controller",
+            (),
+            (1, 16),
+            (1, 17),
+            f"-s -w -X github.com/kubeovn/kube-ovn/versions.VERSION=v{KUBE_OVN}",
+            (
+                ("github.com/kubeovn/kube-ovn", "charts/kube-ovn-v2/crds/kube-ovn-crd.yaml"),
+                (
+                    "github.com/k8snetworkplumbingwg/network-attachment-definition-client",
+                    "artifacts/networks-crd.yaml",
+                ),
+            ),
+        ),
         Tool("actionlint", "actionlint", "github.com/rhysd/actionlint/cmd/actionlint", ("-version",), (1, 7), (2,)),
     )
 }
-LAB = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl", "pulumi")
+LAB = (
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kubectl",
+    "pulumi",
+    "kube-ovn-controller",
+)
 
 
 def parse_version(text: str) -> Version | None:
@@ -90,6 +115,8 @@ def fits(tool: Tool, text: str) -> bool:
 
 def _installed(tool: Tool) -> Path | None:
     """A fitting program in ``$KUBEBUILDER_ASSETS`` or on PATH."""
+    if not tool.version:
+        return None
     for folder in (os.environ.get("KUBEBUILDER_ASSETS"), *os.environ.get("PATH", "").split(os.pathsep)):
         path = Path(folder or "/nonexistent") / tool.name
         if not os.access(path, os.X_OK) or path.is_dir():
@@ -105,7 +132,7 @@ def _installed(tool: Tool) -> Path | None:
 
 def built(tool: Tool) -> Path:
     """Where the pinned build of ``tool`` is, or will be."""
-    digest = hashlib.sha256(tool.ldflags.encode())
+    digest = hashlib.sha256("".join((tool.ldflags, *(path for _, path in tool.files))).encode())
     for name in ("go.mod", "go.sum"):
         digest.update((MODULES / tool.module / name).read_bytes())
     return cache() / "tools" / f"{tool.module}-{digest.hexdigest()[:12]}" / tool.name
@@ -114,7 +141,7 @@ def built(tool: Tool) -> Path:
 def _build(tool: Tool, target: Path) -> None:
     go = shutil.which("go")
     if go is None:
-        raise LabError(f"{tool.name} has to be built and there is no `go` on PATH: install Go 1.25 or newer")
+        raise LabError(f"{tool.name} has to be built and there is no `go` on PATH: install Go 1.26.4 or newer")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{tool.name}-") as scratch:
         out = Path(scratch) / tool.name
@@ -129,6 +156,10 @@ def _build(tool: Tool, target: Path) -> None:
             )
         if done.returncode:
             raise LabError(f"building {tool.name} failed:\n{done.stderr.strip()[-2000:]}")
+        for module, path in tool.files:
+            ask = [go, "list", "-m", "-f", "{{.Dir}}", module]
+            folder = subprocess.run(ask, cwd=MODULES / tool.module, capture_output=True, text=True, check=True).stdout
+            shutil.copyfile(Path(folder.strip(), path), target.parent / Path(path).name)
         out.rename(target)
 
 

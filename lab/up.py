@@ -17,6 +17,7 @@ from lab.env import environment, pulumi_environment
 from lab.errors import LabError
 from lab.events import Narrator
 from lab.failures import failures
+from lab.ovn import programs
 from lab.paths import REPOSITORY, Paths
 from lab.progress import say
 from lab.tools import tools
@@ -65,6 +66,7 @@ def up(paths: Paths, stack: str, policies: Path | None = None, folder: Path | No
     folder = folder or REPOSITORY
     spec, settings = load(stack, folder), policy_config(policies)
     tools()
+    programs.root()
     nodes = json.dumps([node.model_dump(mode="json") for node in spec.nodes], indent=1).encode()
     if lifecycle.start(paths, nodes):
         say("the lab runs")

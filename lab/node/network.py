@@ -54,8 +54,8 @@ class OvnNetwork:
         return [str(nics[0].address.ip)]  # a pod has one address a family: its eth0's
 
     def problem(self, pod: Object) -> str | None:
-        """What the network controller could not do."""
-        return ports.problem(pod)
+        """The network controller's own events about the pod say it."""
+        return None
 
     def detach(self, pod: Object) -> None:
         """Unplug them."""

@@ -2,7 +2,7 @@
 
 One ``ovsdb-server`` serves the three databases on one socket. Nothing here touches the machine's own Open vSwitch:
 every socket, database and pid file is in the given folder, and the datapath is Open vSwitch's userspace one, inside a
-network namespace. Debian packages: ``openvswitch-switch ovn-central ovn-host``.
+network namespace.
 """
 
 from __future__ import annotations
@@ -14,14 +14,10 @@ from pathlib import Path
 
 from lab.daemon import Daemon
 from lab.errors import LabError
+from lab.ovn.programs import SCHEMAS, program, schema
 from lab.paths import Paths
 
 BRIDGE = "br-int"
-SCHEMAS = {
-    "nb": Path("/usr/share/ovn/ovn-nb.ovsschema"),
-    "sb": Path("/usr/share/ovn/ovn-sb.ovsschema"),
-    "vswitch": Path("/usr/share/openvswitch/vswitch.ovsschema"),
-}
 SECONDS = 90  # a command to a running daemon answers in milliseconds, on a busy machine later
 
 
@@ -38,11 +34,12 @@ def command(*argv: str, env: Mapping[str, str] | None = None, text: str | None =
     try:
         done = subprocess.run(argv, input=text, capture_output=True, text=True, timeout=SECONDS, env=env, check=False)
     except FileNotFoundError as problem:
-        raise FabricError(f"{argv[0]} is not installed; run the lab's bootstrap") from problem
+        raise FabricError(f"{argv[0]} is not installed; run scripts/bootstrap") from problem
     except subprocess.TimeoutExpired as problem:
         raise FabricError(f"{argv[0]} did not answer within {SECONDS} s") from problem
     if done.returncode:
-        raise FabricError(f"{argv[0]}: {done.stderr.strip() or done.stdout.strip() or f'exit {done.returncode}'}")
+        said = done.stderr.strip() or done.stdout.strip() or f"exit {done.returncode}"
+        raise FabricError(f"{Path(argv[0]).name}: {said}")
     return done.stdout
 
 
@@ -70,15 +67,15 @@ class Sockets:
 
     def nbctl(self, *arguments: str) -> str:
         """Run ``ovn-nbctl``."""
-        return command("ovn-nbctl", f"--db={self.database}", *arguments)
+        return command(program("ovn-nbctl"), f"--db={self.database}", *arguments)
 
     def sbctl(self, *arguments: str) -> str:
         """Run ``ovn-sbctl``."""
-        return command("ovn-sbctl", f"--db={self.database}", *arguments)
+        return command(program("ovn-sbctl"), f"--db={self.database}", *arguments)
 
     def vsctl(self, *arguments: str) -> str:
         """Run ``ovs-vsctl``."""
-        return command("ovs-vsctl", f"--db={self.database}", *arguments)
+        return command(program("ovs-vsctl"), f"--db={self.database}", *arguments)
 
 
 def sockets(paths: Paths) -> Sockets:
@@ -89,15 +86,13 @@ def sockets(paths: Paths) -> Sockets:
 def _database(at: Sockets) -> Daemon:
     def create() -> None:
         at.directory.mkdir(parents=True, exist_ok=True)
-        for name, schema in SCHEMAS.items():
-            if not schema.exists():
-                raise FabricError(f"{schema} is missing: install openvswitch-switch, ovn-central and ovn-host")
+        for name in SCHEMAS:
             file = at.directory / f"{name}.db"
             file.unlink(missing_ok=True)
-            command("ovsdb-tool", "create", str(file), str(schema))
+            command(program("ovsdb-tool"), "create", str(file), str(schema(name)))
 
     argv = (
-        "ovsdb-server",
+        program("ovsdb-server"),
         f"--remote=p{at.database}",
         f"--unixctl={at.directory / 'db.ctl'}",
         "--no-chdir",
@@ -108,7 +103,7 @@ def _database(at: Sockets) -> Daemon:
 
 def _northd(at: Sockets) -> Daemon:
     argv = (
-        "ovn-northd",
+        program("ovn-northd"),
         f"--ovnnb-db={at.database}",
         f"--ovnsb-db={at.database}",
         f"--unixctl={at.directory / 'northd.ctl'}",
@@ -128,15 +123,20 @@ def central(directory: Path) -> list[Daemon]:
     return [_database(at), _northd(at)]
 
 
-def daemons(paths: Paths) -> list[Daemon]:
-    """The whole fabric of a lab in the order of its start, in the network namespace ``paths.fabric``."""
+def daemons(paths: Paths, node: str) -> list[Daemon]:
+    """The whole fabric of a lab in the order of its start, in the network namespace ``paths.fabric``.
+
+    Args:
+        paths: the lab.
+        node: name of the node whose chassis ovn-controller is.
+    """
     at = sockets(paths)
 
     def configure() -> None:
         at.vsctl(
             *("--no-wait", "--", "init", "--", "--may-exist", "add-br", BRIDGE),
             *("--", "set", "Bridge", BRIDGE, "datapath_type=netdev", "fail_mode=secure"),
-            *("--", "set", "Open_vSwitch", ".", f"external-ids:system-id={paths.name}"),
+            *("--", "set", "Open_vSwitch", ".", f"external-ids:system-id={node}", f"external-ids:hostname={node}"),
             f"external-ids:ovn-remote={at.database}",
             *("external-ids:ovn-encap-type=geneve", "external-ids:ovn-encap-ip=127.0.0.1"),
             f"external-ids:ovn-bridge={BRIDGE}",
@@ -148,16 +148,16 @@ def daemons(paths: Paths) -> list[Daemon]:
 
     vswitchd = Daemon(
         "ovs-vswitchd",
-        ("ovs-vswitchd", at.database, f"--unixctl={at.directory / 'vswitchd.ctl'}"),
+        (program("ovs-vswitchd"), at.database, f"--unixctl={at.directory / 'vswitchd.ctl'}"),
         at.env(),
         ready=lambda: at.vsctl("--timeout=2", "get", "Interface", BRIDGE, "ofport").strip() != "[]",
         prepare=configure,
     )
     controller = Daemon(
         "ovn-controller",
-        ("ovn-controller", at.database),
+        (program("ovn-controller"), at.database),
         at.env(),
-        ready=_answers(lambda: _registered(at, paths.name)),
+        ready=_answers(lambda: _registered(at, node)),
     )
     return [in_fabric(daemon) for daemon in (*central(at.directory), vswitchd, controller)]
 

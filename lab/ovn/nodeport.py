@@ -1,7 +1,7 @@
 """``python -m lab.ovn.nodeport --root ROOT``: node ports on the machine's loopback, as kube-proxy does on a node.
 
 Each Service of type NodePort is listened for on 127.0.0.1. A connection goes on from inside the fabric's network
-namespace, out of the node's port on the join switch, to the eth0 address of a ready pod of the Service.
+namespace, out of the node's port on the join switch, to an address that the Service's EndpointSlices call ready.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ import asyncio
 import logging
 import socket
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from pathlib import Path
 
-from lab.ovn.cluster import Cluster, Object, annotations_of, labels_of, namespace, spec
+from lab.api import Api, Object
 from lab.ovn.netns import Inside
-from lab.ovn.selectors import matches
-from lab.ovn.watch import Watched
 from lab.paths import Paths
-from testbed.contract import nic_annotation
 
-COLLECTIONS = {"Service": "/api/v1/services", "Pod": "/api/v1/pods"}
+SERVICES = "/api/v1/services"
+SLICES = "/apis/discovery.k8s.io/v1/endpointslices"
+OWNER = "kubernetes.io/service-name"  # label of a slice
 CHUNK = 1 << 16
 CONNECT = 5.0  # seconds
 
@@ -30,41 +30,29 @@ log = logging.getLogger(__name__)
 Target = tuple[str, int]
 
 
-def targets(cluster: Cluster) -> dict[int, list[Target]]:
-    """The ready endpoints, ``(address, port)``, of each node port.
-
-    Source: Kubernetes' endpoints controller: ready pods that the selector matches, not being deleted.
-    """
+def targets(services: Iterable[Object], slices: Iterable[Object]) -> dict[int, list[Target]]:
+    """The ready endpoints, ``(address, port)``, of each TCP node port."""
     found: dict[int, list[Target]] = {}
-    for service in cluster.all("Service"):
-        if spec(service).get("type") != "NodePort" or not spec(service).get("selector"):
-            continue
-        selector = {"matchLabels": spec(service)["selector"]}
-        pods = [
-            pod
-            for pod in cluster.pods()
-            if namespace(pod) == namespace(service) and matches(selector, labels_of(pod)) and _ready(pod)
+    every = list(slices)
+    for service in services:
+        meta, spec = service["metadata"], service["spec"]
+        own = [
+            one
+            for one in every
+            if one["metadata"]["namespace"] == meta["namespace"]
+            and (one["metadata"].get("labels") or {}).get(OWNER) == meta["name"]
         ]
-        for port in spec(service).get("ports") or ():
+        for port in spec.get("ports") or () if spec.get("type") == "NodePort" else ():
             if port.get("nodePort") and (port.get("protocol") or "TCP") == "TCP":
-                found[int(port["nodePort"])] = [t for pod in pods for t in _endpoint(pod, port)]
+                found[int(port["nodePort"])] = [
+                    (endpoint["addresses"][0], int(there["port"]))
+                    for one in own
+                    for there in one.get("ports") or ()
+                    if (there.get("name") or "") == (port.get("name") or "") and there.get("port")
+                    for endpoint in one.get("endpoints") or ()
+                    if (endpoint.get("conditions") or {}).get("ready")
+                ]
     return found
-
-
-def _ready(pod: Object) -> bool:
-    conditions = (pod.get("status") or {}).get("conditions") or ()
-    ready = any(c.get("type") == "Ready" and c.get("status") == "True" for c in conditions)
-    return ready and not pod["metadata"].get("deletionTimestamp")
-
-
-def _endpoint(pod: Object, port: Object) -> Iterator[Target]:
-    address = annotations_of(pod).get(nic_annotation("ip_address"))
-    wanted = port.get("targetPort") or port["port"]
-    if isinstance(wanted, str) and not wanted.isdigit():
-        named = (p for c in spec(pod).get("containers") or () for p in c.get("ports") or () if p.get("name") == wanted)
-        wanted = next((p["containerPort"] for p in named), 0)
-    if address and int(wanted):
-        yield address, int(wanted)
 
 
 class Forwarder:
@@ -129,14 +117,34 @@ async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> Non
             sink.write_eof()
 
 
+def _follow(api: Api, path: str, changed: Callable[[dict[str, Object]], None]) -> None:
+    """Tell all objects of a collection, by uid, whenever one changes."""
+    found: dict[str, Object] = {}
+    for event, obj in api.follow(path):
+        if event == "SYNC":
+            found = {one["metadata"]["uid"]: one for one in obj["items"]}
+        elif event == "DELETED":
+            found.pop(obj["metadata"]["uid"], None)
+        else:
+            found[obj["metadata"]["uid"]] = obj
+        changed(dict(found))
+
+
 async def serve(paths: Paths) -> None:
     """Forward for ever."""
-    watched = Watched(paths, COLLECTIONS)
+    loop, news = asyncio.get_running_loop(), asyncio.Queue[tuple[str, dict[str, Object]]]()
+    for path in (SERVICES, SLICES):
+
+        def changed(found: dict[str, Object], path: str = path) -> None:
+            loop.call_soon_threadsafe(news.put_nowait, (path, found))
+
+        threading.Thread(target=_follow, args=(Api(paths), path, changed), daemon=True).start()
     forwarder = Forwarder(Inside(Path("/run/netns") / paths.fabric))
-    loop = asyncio.get_running_loop()
+    latest: dict[str, dict[str, Object]] = {}
     while True:
-        if await loop.run_in_executor(None, watched.wait, 5.0):
-            await forwarder.update(targets(watched.cluster()))
+        path, latest[path] = await news.get()
+        if len(latest) == 2:
+            await forwarder.update(targets(latest[SERVICES].values(), latest[SLICES].values()))
 
 
 def main() -> int:

@@ -1,25 +1,24 @@
-"""A pod's NICs: read from its annotations, plugged into the fabric as veths.
+"""A pod's NICs: read from the annotations that Kube-OVN's controller leaves, plugged into Open vSwitch as veths.
 
-Source: Kube-OVN ``pkg/daemon/ovs_linux.go``, ``configureNic`` and ``configureContainerNic``.
+Source: Kube-OVN ``pkg/daemon/handler.go``, ``handleAdd``; ``pkg/daemon/ovs_linux.go``, ``configureNic`` and
+``configureContainerNic``; ``pkg/ovs/util.go``, ``PodNameToPortName``.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv4Network
 
-from lab.ovn.addresses import port_name
-from lab.ovn.cluster import Object, annotations_of
+from lab.api import Object
 from lab.ovn.daemons import BRIDGE, command, sockets
-from lab.ovn.nics import UnplaceableError, attachments
 from lab.paths import Paths
-from testbed.contract import DOMAIN, nic_annotation
+from testbed.contract import MULTUS_NETWORKS, nic_annotation
 
 MTU = 1400  # Kube-OVN: the node's 1500 less the Geneve header
 WAIT = 60  # seconds until ovn-controller has installed a port's flows
-PROBLEM = f"{DOMAIN}/network-problem"  # why a pod has no addresses yet, for the node agent to show
 
 
 @dataclass(frozen=True)
@@ -32,6 +31,7 @@ class Nic:
         address: IP address with the subnet's prefix length.
         gateway: the subnet's gateway; eth0's is the pod's default route.
         port: logical switch port.
+        router: logical router port that has the gateway's address.
     """
 
     interface: str
@@ -39,6 +39,7 @@ class Nic:
     address: IPv4Interface
     gateway: str
     port: str
+    router: str
 
     @property
     def host(self) -> str:
@@ -49,29 +50,34 @@ class Nic:
 def nics(pod: Object) -> list[Nic] | None:
     """The NICs of a pod, eth0 first; None until the controller has allocated all of them.
 
-    ``problem`` says why when it takes long.
+    The controller's events about the pod say why when it takes long.
     """
-    try:
-        wanted = [("ovn", "eth0"), *((f"{nad}.{ns}.ovn", interface) for ns, nad, interface in attachments(pod))]
-    except UnplaceableError:
-        return None
+    meta = pod["metadata"]
+    marks, base = meta.get("annotations") or {}, f"{meta['name']}.{meta['namespace']}"
     found = []
-    for provider, interface in wanted:
+    for provider, interface in (("ovn", "eth0"), *_attachments(pod)):
 
         def value(field: str, provider: str = provider) -> str:
-            return annotations_of(pod).get(nic_annotation(field, provider), "")
+            return str(marks.get(nic_annotation(field, provider), ""))
 
         if value("allocated") != "true":
             return None
-        prefix = IPv4Network(value("cidr")).prefixlen
-        address = IPv4Interface(f"{value('ip_address')}/{prefix}")
-        found.append(Nic(interface, value("mac_address"), address, value("gateway"), port_name(pod, provider)))
+        address = IPv4Interface(f"{value('ip_address')}/{IPv4Network(value('cidr')).prefixlen}")
+        port = base if provider == "ovn" else f"{base}.{provider}"
+        router = f"{value('logical_router')}-{value('logical_switch')}"
+        found.append(Nic(interface, value("mac_address"), address, value("gateway"), port, router))
     return found
 
 
-def problem(pod: Object) -> str | None:
-    """Why the pod has no addresses yet, None when nothing is wrong."""
-    return annotations_of(pod).get(PROBLEM) or None
+def _attachments(pod: Object) -> list[tuple[str, str]]:
+    """Provider and interface of each further network of a pod, as Multus reads ``k8s.v1.cni.cncf.io/networks``."""
+    own, text = pod["metadata"]["namespace"], (pod["metadata"].get("annotations") or {}).get(MULTUS_NETWORKS) or ""
+    if text.strip().startswith("["):
+        items = [(one.get("namespace"), one["name"], one.get("interface")) for one in json.loads(text)]
+    else:  # [namespace/]name[@interface], ...
+        parts = [item.strip().partition("@") for item in text.split(",") if item.strip()]
+        items = [(path.rpartition("/")[0], path.rpartition("/")[2], interface) for path, _, interface in parts]
+    return [(f"{nad}.{ns or own}.ovn", interface or f"net{i}") for i, (ns, nad, interface) in enumerate(items, 1)]
 
 
 def plug(paths: Paths, netns: str, nics: Sequence[Nic]) -> None:

@@ -106,10 +106,15 @@ def test_a_recycled_pid_is_not_taken_for_the_supervisor(paths: Paths) -> None:
         stranger.wait()
 
 
-def test_a_daemon_that_cannot_start_is_named_with_its_log(paths: Paths) -> None:
-    paths.disks.parent.mkdir(exist_ok=True)
-    with pytest.raises(LabError, match=r"node exited with code 1\nlast lines of .*node\.log:"):
-        lifecycle.start(paths, b'[{"name": 1}]')
+def test_a_daemon_that_cannot_start_is_named_with_its_log(
+    paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = tmp_path / "etcd"
+    broken.write_text('#!/bin/sh\n[ "$1" != --version ] || exec echo etcd Version: 3.6.16\necho no luck\nexit 1\n')
+    broken.chmod(0o755)
+    monkeypatch.setenv("KUBEBUILDER_ASSETS", str(tmp_path))
+    with pytest.raises(LabError, match=r"etcd exited with code 1\nlast lines of .*etcd\.log:\nno luck"):
+        lifecycle.start(paths, NODES)
     deadline = time.monotonic() + 10
     while lifecycle.running(paths) and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -1,43 +1,48 @@
-"""A real API server, the network's controller and the node ports, inside a worker's namespaces."""
+"""Objects in a worker's cluster: created as a Pulumi program would, awaited, and deleted again."""
 
 from __future__ import annotations
 
-import socket
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from functools import partial
 from typing import Any
 
-from lab import controlplane
-from lab.api import MERGE, Api
-from lab.daemon import Daemon
-from lab.group import Group
-from lab.ovn import northbound
-from lab.ovn.controller import COLLECTIONS
+from lab.api import Api, ApiError
 from lab.ovn.daemons import sockets
-from lab.ovn.netns import Inside
-from lab.ovn.ports import PROBLEM, nics, plug, problem, unplug
+from lab.ovn.kubeovn import DEFAULT_SUBNET, JOIN_SUBNET, KUBE_OVN, is_ready
+from lab.ovn.ports import nics
 from lab.paths import Paths
-from testbed.contract import nic_annotation
+from testbed.contract import DEFAULT_VPC
 
-from . import topology
+Body = dict[str, Any]
+# In the order of creation; what stands later uses what stands before it.
+COLLECTIONS = {
+    "Namespace": "/api/v1/namespaces",
+    "Vpc": f"{KUBE_OVN}/vpcs",
+    "SecurityGroup": f"{KUBE_OVN}/security-groups",
+    "Subnet": f"{KUBE_OVN}/subnets",
+    "NetworkAttachmentDefinition": "/apis/k8s.cni.cncf.io/v1/network-attachment-definitions",
+    "NetworkPolicy": "/apis/networking.k8s.io/v1/networkpolicies",
+    "Service": "/api/v1/services",
+    "Pod": "/api/v1/pods",
+}
+OWN = {DEFAULT_VPC, DEFAULT_SUBNET, JOIN_SUBNET}  # the controller's own objects
+WRITTEN = ("ACL", "Address_Set", "Logical_Router", "Logical_Switch", "Logical_Switch_Port", "Port_Group")
+QUIET = 1.0  # seconds without a change after which the controller has done its work
+STUCK = 6.0  # seconds without a change after which it will place no pod that it has not
 
-NODE_PORT = 30951
-GREETING = b"from the server"
 
-
-def path(obj: dict[str, Any]) -> str:
+def path(obj: Body) -> str:
     """The collection an object belongs in."""
-    collection = {**COLLECTIONS, "Service": "/api/v1/services", "ServiceAccount": "/api/v1/serviceaccounts"}[
-        obj["kind"]
-    ]
     namespace = obj["metadata"].get("namespace")
-    base, _, plural = collection.rpartition("/")
-    return f"{base}/namespaces/{namespace}/{plural}" if namespace else collection
+    base, _, plural = COLLECTIONS[obj["kind"]].rpartition("/")
+    return f"{base}/namespaces/{namespace}/{plural}" if namespace else f"{base}/{plural}"
+
+
+def where(obj: Body) -> str:
+    """An object's own path."""
+    return f"{path(obj)}/{obj['metadata']['name']}"
 
 
 def until(what: str, question: Callable[[], Any], timeout: float = 60.0) -> Any:
@@ -49,137 +54,96 @@ def until(what: str, question: Callable[[], Any], timeout: float = 60.0) -> Any:
     return answer
 
 
-@contextmanager
-def control(paths: Paths) -> Iterator[Api]:
-    """Start what a lab starts between the fabric and the node agent."""
-    with Group(paths) as group:
-        for daemon in controlplane.daemons(paths)[:2]:
-            group.start(daemon)
-        controlplane.apply_crds(paths)
-        for module in ("lab.ovn", "lab.ovn.nodeport"):
-            group.start(Daemon(module, (sys.executable, "-m", module, "--root", str(paths.root))))
-        yield Api(paths)
-
-
-def create(api: Api, objects: list[dict[str, Any]]) -> None:
-    """Create objects as a Pulumi program would; pods with the least a pod needs."""
-    for each in sorted(objects, key=lambda o: o["kind"] != "Namespace"):
-        body = {key: value for key, value in each.items() if key not in ("kind", "apiVersion", "status")}
-        if each["kind"] == "NetworkPolicy":
-            body["apiVersion"] = "networking.k8s.io/v1"
+def create(api: Api, objects: list[Body]) -> None:
+    """Create objects; pods with the least a pod needs."""
+    for each in sorted(objects, key=lambda o: list(COLLECTIONS).index(o["kind"])):
+        body = {key: value for key, value in each.items() if key != "status"}
         if each["kind"] == "Pod":
-            containers = [{"name": "c", "image": "none"}]
-            body["spec"] = {**each["spec"], "containers": containers, "automountServiceAccountToken": False}
-        api.create(path(each), {"apiVersion": each["apiVersion"], "kind": each["kind"], **body})
+            least = {"containers": [{"name": "c", "image": "none"}], "automountServiceAccountToken": False}
+            body["spec"] = {**each["spec"], **least}
+        api.ensure(path(each), body)
         if each["kind"] == "Namespace":
-            account = topology.obj("ServiceAccount", "default", each["metadata"]["name"])
-            api.create(path(account), account)
+            until("service account", partial(exists, api, f"{where(each)}/serviceaccounts/default"))
 
 
-def lifecycle(paths: Paths) -> dict[str, Any]:
-    """From objects to packets through a node port; returns what was seen on the way."""
-    seen: dict[str, Any] = {}
-    with control(paths) as api:
-        objects = topology.testbed(2)
+def exists(api: Api, at: str) -> bool:
+    """Whether there is such an object."""
+    try:
+        api.get(at)
+    except ApiError as error:
+        assert error.status == 404, error
+        return False
+    return True
+
+
+def placed(api: Api, pod: Body) -> Body | None:
+    """A pod that the controller has given all its NICs, None until then."""
+    found = api.get(where(pod))
+    return found if nics(found) else None
+
+
+def settled(paths: Paths, pods: list[Body]) -> list[Body]:
+    """Wait until the controller has placed the pods and written nothing more into OVN, and OVN has taken it.
+
+    Returns:
+        The pods with their NICs; those are missing that it does not place, having written nothing for long.
+    """
+    api, at, before, since = Api(paths), sockets(paths), "", time.monotonic()
+    while True:
+        now = "".join(at.nbctl("list", table) for table in WRITTEN)
+        found = [there for each in pods if (there := placed(api, each))]
+        if now != before:
+            before, since = now, time.monotonic()
+        if time.monotonic() - since > (QUIET if len(found) == len(pods) else STUCK):
+            at.nbctl("--wait=sb", "sync")
+            return found
+        time.sleep(0.1)
+
+
+@contextmanager
+def present(paths: Paths, objects: list[Body], whole: bool = True) -> Iterator[dict[str, Body]]:
+    """The objects in the cluster for as long as the block lasts; gives the placed pods by ``namespace/name``.
+
+    Args:
+        paths: the lab.
+        objects: what to create.
+        whole: whether every pod has to be placed.
+    """
+    api, pods = Api(paths), [each for each in objects if each["kind"] == "Pod"]
+    try:
         create(api, objects)
-        server_path = "/api/v1/namespaces/t-server/pods/superlink-0"
-        server = until("allocation", lambda: (p := api.get(server_path)) and nics(p) and p)
-        seen["nics"] = [(n.interface, str(n.address)) for n in nics(server) or []]
-        seen["subnets"] = until("status", lambda: _statuses(api))
-        seen["vpc"] = until("VPC's status", lambda: api.get(f"{COLLECTIONS['Vpc']}/t-vpc-s001").get("status"))
-        seen["conflict"] = _conflict(api)
-        seen["forwarded"] = _forward(paths, api, server)
-        api.delete(server_path, {"gracePeriodSeconds": 0})
-        until("ports removed", lambda: not any("superlink" in n for n in _ports(paths)))
-        seen["rows"] = _ports(paths)
-    return seen
-
-
-def _ports(paths: Paths) -> list[str]:
-    found, _ = northbound.read(sockets(paths))
-    return sorted(str(r.columns["name"]) for r in found.values() if r.table == "Logical_Switch_Port")
-
-
-def _statuses(api: Api) -> dict[str, tuple[str, int, int]] | None:
-    found = {}
-    for subnet in api.get(COLLECTIONS["Subnet"])["items"]:
-        status = subnet.get("status") or {}
-        ready = next((c["status"] for c in status.get("conditions") or () if c["type"] == "Ready"), "")
-        found[subnet["metadata"]["name"]] = (ready, status.get("v4usingIPs", -1), status.get("v4availableIPs", -1))
-    complete = all(ready for ready, _, _ in found.values()) and sum(using for _, using, _ in found.values()) == 6
-    return found if complete else None
-
-
-def _conflict(api: Api) -> dict[str, Any]:
-    """A pod that names another's address waits, says why, and gets it when the other goes."""
-    rival = topology.pod("rival-0", "t-client-1", "client", "t-net-s001", "10.32.1.3")
-    create(api, [rival])
-    where = f"{path(rival)}/rival-0"
-    why = until("problem", lambda: problem(api.get(where)))
-    events = until("event", lambda: api.get("/api/v1/namespaces/t-client-1/events")["items"])
-    api.delete(f"{path(rival)}/supernode-0", {"gracePeriodSeconds": 0})
-    placed = until("allocation after conflict", lambda: (p := api.get(where)) and nics(p) and p)
-    return {
-        "why": why,
-        "reasons": {event["reason"] for event in events},
-        "after": placed["metadata"]["annotations"].get(PROBLEM),
-        "address": placed["metadata"]["annotations"][nic_annotation("ip_address")],
-    }
-
-
-def _forward(paths: Paths, api: Api, server: dict[str, Any]) -> bytes:
-    service = topology.obj(
-        "Service",
-        "superlink",
-        "t-server",
-        spec={
-            "type": "NodePort",
-            "selector": {"kubeflower.io/role": "server"},
-            "ports": [{"port": topology.PORT, "nodePort": NODE_PORT}],
-        },
-    )
-    api.create(path(service), service)
-    ready = {"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}
-    api.patch("/api/v1/namespaces/t-server/pods/superlink-0/status", ready, MERGE)
-    subprocess.run(["ip", "netns", "add", "p-server"], check=True)
-    plug(paths, "p-server", nics(server) or [])
-    try:
-        with (
-            Inside(Path("/run/netns/p-server")) as inside,
-            inside.call(lambda: socket.create_server(("", topology.PORT))) as listener,
-        ):
-            threading.Thread(target=_answer, args=(listener,), daemon=True).start()
-            return bytes(until("node port", _ask))
+        found = settled(paths, pods)
+        assert len(found) == len(pods) or not whole, f"not placed: {events(api)}"
+        yield {f"{p['metadata']['namespace']}/{p['metadata']['name']}": p for p in found}
     finally:
-        unplug(paths, nics(server) or [])
-        subprocess.run(["ip", "netns", "delete", "p-server"], check=True)
+        clear(api)
 
 
-def _answer(listener: socket.socket) -> None:
-    """Echo after a greeting, until the other side has said everything."""
-    connection, _ = listener.accept()
-    with connection:
-        connection.sendall(GREETING)
-        while data := connection.recv(1 << 16):
-            connection.sendall(data)
+def events(api: Api) -> list[str]:
+    """What the controller warned of."""
+    found = api.get("/api/v1/events")["items"]
+    return [f"{e['involvedObject']['name']}: {e.get('message')}" for e in found if e["type"] == "Warning"]
 
 
-def _ask() -> bytes:
-    """Send a megabyte, half-close, and read everything back."""
-    sent = bytes(range(256)) * 4096
-    try:
-        with socket.create_connection(("127.0.0.1", NODE_PORT), 5) as connection:
-            received = b""
-            writer = threading.Thread(target=_say, args=(connection, sent))
-            writer.start()
-            while data := connection.recv(1 << 16):
-                received += data
-            writer.join()
-    except OSError:
-        return b""
-    return GREETING if received == GREETING + sent else b""
+def clear(api: Api) -> None:
+    """Delete all objects, the last first, until they are gone, but namespaces, which would take seconds."""
+    for kind in reversed(COLLECTIONS):
+        if kind != "Namespace":
+            for each in _foreign(api, kind):
+                api.delete(where({**each, "kind": kind}), {"gracePeriodSeconds": 0})
+            until(f"every {kind} gone", partial(_gone, api, kind))
 
 
-def _say(connection: socket.socket, data: bytes) -> None:
-    connection.sendall(data)
-    connection.shutdown(socket.SHUT_WR)
+def _gone(api: Api, kind: str) -> bool:
+    return not _foreign(api, kind)
+
+
+def _foreign(api: Api, kind: str) -> list[Body]:
+    """Objects that are neither the controller's own nor the API server's."""
+    found = api.get(COLLECTIONS[kind])["items"]
+    return [o for o in found if o["metadata"]["name"] not in OWN and o["metadata"].get("namespace") != "default"]
+
+
+def ready(api: Api) -> dict[str, bool]:
+    """Whether each subnet is ready."""
+    return {each["metadata"]["name"]: is_ready(each) for each in api.get(COLLECTIONS["Subnet"])["items"]}

@@ -8,14 +8,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from lab.matrix import Matrix, Result, Station, meant, probes, show, stations, superlink_port
-from lab.ovn.addresses import allocate
-from lab.ovn.cluster import Cluster
-from lab.ovn.defaults import with_defaults
+from lab.matrix import Matrix, Result, Routers, Station, meant, probes, show, stations, superlink_port
 from lab.ovn.nodeport import targets
 from lab.ovn.ports import Nic
 from lab.ovn.probes import Kind, Probe, Seen
-from testbed.contract import ROLE_CLIENT, ROLE_P3VC, ROLE_RUN, ROLE_SERVER
+from testbed.contract import ROLE_CLIENT, ROLE_P3VC, ROLE_RUN, ROLE_SERVER, nic_annotation
 
 from . import topology
 
@@ -24,7 +21,7 @@ PORT = topology.PORT
 
 def station(role: str, *addresses: str) -> Station:
     nics = [
-        Nic("eth0" if i == 0 else f"net{i}", f"0a:00:00:00:00:0{i}", IPv4Interface(f"{a}/24"), "10.0.0.1", f"{role}{i}")
+        Nic(f"net{i}" if i else "eth0", f"0a:00:00:00:00:0{i}", IPv4Interface(f"{a}/24"), "10.0.0.1", f"{role}{i}", "r")
         for i, a in enumerate(addresses)
     ]
     return Station(f"ns/{role}{addresses[0]}", role, role, tuple(nics))
@@ -69,10 +66,11 @@ def test_who_is_meant_to_reach_the_superlink(source: Station, target: Station, n
 
 
 def test_forged_packets_take_another_clients_and_the_nodes_source_by_every_way() -> None:
-    planned = [p for p, _ in probes([SERVER, CLIENT, OTHER], PORT) if p.kind is Kind.FORGED]
+    routers = Routers(frozenset({"100.64.0.2"}), {"r": "0a:00:00:00:00:99"})
+    planned = [p for p, _ in probes([SERVER, CLIENT, OTHER], PORT, routers) if p.kind is Kind.FORGED]
     to_other = {p.forged for p in planned if (p.source, p.target) == (CLIENT.name, OTHER.name)}
     assert {source for source, _, _ in to_other} == {"100.64.0.2", "10.32.2.2", "10.32.1.3"}
-    assert SERVER.nics[1].mac in {way for _, _, way in to_other}
+    assert {way for _, _, way in to_other} == {SERVER.nics[1].mac, "0a:00:00:00:00:99"}
     assert not [p for p in planned if p.source == SERVER.name]
 
 
@@ -92,27 +90,35 @@ def service(**spec: Any) -> dict[str, Any]:
     return topology.obj("Service", "superlink", "t-server", spec=body)
 
 
-def test_node_ports_go_to_ready_pods() -> None:
-    cluster = Cluster.of(with_defaults([*topology.testbed(1), service(ports=[{"port": 80, "nodePort": 30051}])]))
-    cluster = allocate(cluster).applied(cluster)
-    assert targets(cluster) == {30051: []}
-    ready = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
-    pods = [{**pod, "status": ready} for pod in cluster.pods()]
-    port = {"port": 80, "targetPort": PORT, "nodePort": 30051}
-    found = Cluster.of([*pods, service(ports=[port])])
-    assert targets(found) == {30051: [(topology.SERVER, PORT)]}
-    assert superlink_port(found.all("Service")) == PORT
+def endpoints(owner: str, ready: bool, namespace: str = "t-server") -> dict[str, Any]:
+    metadata = {"labels": {"kubernetes.io/service-name": owner}}
+    found = [{"addresses": [topology.SERVER], "conditions": {"ready": ready}}]
+    ports = [{"name": "", "port": PORT, "protocol": "TCP"}, {"name": "other", "port": 9, "protocol": "TCP"}]
+    return topology.obj("EndpointSlice", "x", namespace, metadata=metadata, endpoints=found, ports=ports)
+
+
+def test_node_ports_go_to_ready_endpoints() -> None:
+    found = service(ports=[{"port": 80, "targetPort": PORT, "nodePort": 30051}])
+    assert targets([found], []) == {30051: []}
+    assert targets([found], [endpoints("superlink", True)]) == {30051: [(topology.SERVER, PORT)]}
+    assert targets([found], [endpoints("superlink", False)]) == {30051: []}
+    others = [endpoints("another", True), endpoints("superlink", True, "elsewhere")]
+    assert targets([found], others) == {30051: []}
+    assert targets([service(type="ClusterIP", ports=[{"port": 80}])], [endpoints("superlink", True)]) == {}
+    assert superlink_port([found]) == PORT
     assert superlink_port([]) == 8080
-    for pod in pods:
-        pod["metadata"]["deletionTimestamp"] = "now"
-    assert targets(Cluster.of([*pods, service(ports=[port])])) == {30051: []}
 
 
 def test_stations_are_running_pods_servers_first_and_numbers_in_order() -> None:
-    cluster = Cluster.of(with_defaults(topology.testbed(11)))
-    pods = [
-        {**p, "status": {"phase": "Running"}, "metadata": {**p["metadata"], "uid": "u"}}
-        for p in allocate(cluster).applied(cluster).pods()
-    ]
+    def running(pod: dict[str, Any]) -> dict[str, Any]:
+        given = {"allocated": "true", "ip_address": "10.32.1.3", "cidr": "10.32.1.0/24", "mac_address": "0a:0:0:0:0:1"}
+        marks = {nic_annotation(field): value for field, value in given.items()}
+        return {
+            **pod,
+            "status": {"phase": "Running"},
+            "metadata": {**pod["metadata"], "uid": "u", "annotations": marks},
+        }
+
+    pods = [running(o) for o in topology.testbed(11) if o["kind"] == "Pod"]
     names = [s.name for s in stations([*pods, topology.pod("waiting", "t-server", "run", "t-net-server")])]
     assert names == ["t-server/superlink-0", *(f"t-client-{i}/supernode-0" for i in range(1, 12))]

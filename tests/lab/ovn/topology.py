@@ -13,7 +13,12 @@ SERVER = "10.31.0.2"
 
 def obj(kind: str, name: str, namespace: str = "", **rest: Any) -> dict[str, Any]:
     """An object with its metadata."""
-    groups = {"Vpc": "kubeovn.io/v1", "Subnet": "kubeovn.io/v1", "NetworkAttachmentDefinition": "k8s.cni.cncf.io/v1"}
+    groups = {
+        "Vpc": "kubeovn.io/v1",
+        "Subnet": "kubeovn.io/v1",
+        "NetworkAttachmentDefinition": "k8s.cni.cncf.io/v1",
+        "NetworkPolicy": "networking.k8s.io/v1",
+    }
     metadata: dict[str, Any] = {"name": name, **rest.pop("metadata", {})}
     if namespace:
         metadata["namespace"] = namespace
@@ -51,7 +56,7 @@ def pod(name: str, namespace: str, role: str, network: str, address: str = "", *
         marks[nic_annotation("ip_address")] = address
     labels = {"kubeflower.io/role": role, "kubeflower.io/testbed": "t"}
     return obj(
-        "Pod", name, namespace, metadata={"annotations": marks, "labels": labels}, spec={"nodeName": "c1"}, status={}
+        "Pod", name, namespace, metadata={"annotations": marks, "labels": labels}, spec={"nodeName": "n1"}, status={}
     )
 
 
@@ -113,11 +118,14 @@ def policy(namespace: str, ingress: list[Any], out: list[Any]) -> dict[str, Any]
 
 
 def shared_vpc(objects: list[dict[str, Any]], private: bool, vpc: str = "t-vpc-s001") -> list[dict[str, Any]]:
-    """The same testbed with every client network in one VPC."""
-    namespaces = [o["metadata"]["name"] for o in objects if o["kind"] == "Namespace"]
+    """The same testbed with every client network in one VPC.
+
+    A namespace may be named by the VPC of its own subnet alone: else Kube-OVN makes that subnet never ready.
+    """
+    namespaces = [o["metadata"]["name"] for o in objects if o["kind"] == "Namespace"][1:]
     for each in objects:
         if each["kind"] == "Subnet" and "server" not in each["metadata"]["name"]:
             each["spec"] |= {"vpc": vpc, "private": private}
         if each["kind"] == "Vpc":
-            each["spec"]["namespaces"] = namespaces
+            each["spec"]["namespaces"] = namespaces if each["metadata"]["name"] == vpc else []
     return objects

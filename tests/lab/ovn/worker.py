@@ -1,7 +1,8 @@
-"""A fabric in PID and mount namespaces of its own, and functions run inside it.
+"""A cluster's network in PID and mount namespaces of its own, and functions run inside it.
 
-``Worker`` sends a function's name and arguments to a child that is PID 1 of its namespaces and holds the daemons. When
-the test run dies, the child's stdin closes, it ends, and the kernel takes everything else along.
+A real API server with the controllers that serve it, OVN and Open vSwitch, and Kube-OVN's own controller; two nodes,
+no kubelet. ``Worker`` sends a function's name and arguments to a child that is PID 1 of its namespaces and holds the
+daemons. When the test run dies, the child's stdin closes, it ends, and the kernel takes everything else along.
 """
 
 from __future__ import annotations
@@ -14,13 +15,21 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from lab import controlplane
+from lab.api import MERGE, Api
 from lab.group import Group
+from lab.ovn import kubeovn
 from lab.ovn.daemons import daemons
+from lab.ovn.node import join
 from lab.paths import Paths
+
+NODES = ("n1", "n2")  # with one alone Kube-OVN 1.16.2 loses policies
+CONTROLLERS = "endpointslice-controller,namespace-controller,serviceaccount-controller"
 
 
 class Worker:
@@ -28,18 +37,20 @@ class Worker:
 
     def __init__(self, root: Path) -> None:
         self.paths = Paths(root)
-        # pytest names this package after its folder, so its parent and the repository are on the child's path.
-        here = [str(Path(__file__).parents[1]), str(Path(__file__).parents[3])]
         self._process = subprocess.Popen(
             [
                 *("unshare", "--pid", "--mount", "--fork", "--kill-child", "--propagation", "private", "--"),
-                *(sys.executable, "-m", "ovn.worker", str(root)),
+                *(sys.executable, "-m", __name__, str(root)),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(here)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         )
-        self.call(_started)
+        try:
+            self.call(_started)
+        except EOFError:
+            self.__exit__(None, None, None)
+            raise RuntimeError(f"the network did not start; logs are in {self.paths.logs}") from None
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Run ``function(paths, *arguments)`` inside; its exception is raised here as a RuntimeError."""
@@ -76,7 +87,26 @@ class Worker:
 
 
 def _started(_paths: Paths) -> None:
-    """Nothing: that it answers says that the fabric serves."""
+    """Nothing: that it answers says that the network serves."""
+
+
+def _network(paths: Paths, group: Group) -> None:
+    subprocess.run(["ip", "netns", "add", paths.fabric], check=True)
+    subprocess.run(["ip", "-n", paths.fabric, "link", "set", "lo", "up"], check=True)
+    # No scheduler, for the tests' pods name their nodes; and nobody who would miss the nodes' kubelets.
+    etcd, apiserver, manager, _ = controlplane.daemons(paths)
+    manager = replace(manager, argv=(*manager.argv, f"--controllers={CONTROLLERS}"))
+    for daemon in (etcd, apiserver, manager):
+        group.start(daemon)
+    controlplane.apply_crds(paths)
+    for daemon in (*daemons(paths, NODES[0]), kubeovn.controller(paths)):
+        group.start(daemon)
+    api = Api(paths)
+    for number, name in enumerate(NODES, 1):
+        api.create("/api/v1/nodes", {"metadata": {"name": name}})
+        addresses = [{"type": "InternalIP", "address": f"192.0.2.{number}"}]
+        api.patch(f"/api/v1/nodes/{name}/status", {"status": {"addresses": addresses}}, MERGE)
+    join(paths, NODES)
 
 
 def _serve(paths: Paths) -> None:
@@ -86,10 +116,7 @@ def _serve(paths: Paths) -> None:
     for kind, target in (("proc", "/proc"), ("tmpfs", "/run/netns")):
         subprocess.run(["mount", "-t", kind, kind, target], check=True)
     with Group(paths) as group:
-        subprocess.run(["ip", "netns", "add", paths.fabric], check=True)
-        subprocess.run(["ip", "-n", paths.fabric, "link", "set", "lo", "up"], check=True)
-        for daemon in daemons(paths):
-            group.start(daemon)
+        _network(paths, group)
         while True:
             try:
                 module, name, arguments = pickle.load(sys.stdin.buffer)  # noqa: S301 - our own parent

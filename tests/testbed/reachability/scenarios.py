@@ -39,6 +39,7 @@ def subnet(name: str, vpc: str, block: str, namespaces: list[str], **spec: Any) 
         "provider": "ovn",
         "cidrBlock": block,
         "gateway": block.replace(".0/28", ".1"),
+        "excludeIps": [block.replace(".0/28", ".1") + ".." + block.replace(".0/28", ".2")],  # the server's NIC has .2
         "private": True,
         "allowSubnets": [],
         "namespaces": namespaces,
@@ -50,7 +51,7 @@ def subnet(name: str, vpc: str, block: str, namespaces: list[str], **spec: Any) 
 
 def pod(name: str, namespace: str, role: str, marks: dict[str, str], **labels: str) -> Body:
     every = {"kubeflower.io/role": role, "kubeflower.io/testbed": "t", **labels}
-    return body("Pod", name, namespace, {"nodeName": "n1", "containers": []}, labels=every, annotations=marks)
+    return body("Pod", name, namespace, {"nodeName": "n1"}, labels=every, annotations=marks)
 
 
 def nic(network: str, ip: str | None, secured: bool, provider: str | None = None) -> dict[str, str]:
@@ -167,7 +168,8 @@ class Scenario:
             hub = "t-vpc-hub"
             self.notes.append("hub")
         specs: dict[str, Body] = {
-            n: {"namespaces": [f"t-client-{i}" for i in self.block]} for n in (*names, *([hub] if hub else []))
+            n: {"namespaces": [f"t-client-{i}" for i in self.block if self.vpc[i] == n]}
+            for n in (*names, *([hub] if hub else []))
         }
         links: dict[tuple[str, str], str] = {}
         pairs = [(hub, n) for n in names] if hub else [(a, b) for a in names for b in names if a < b]
