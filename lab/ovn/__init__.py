@@ -1,1 +1,1 @@
-"""The lab's network: Kube-OVN's resources as a real OVN northbound database over Open vSwitch's userspace datapath."""
+"""The lab's network: OVN and Open vSwitch, Kube-OVN's own controller, and the plugging of pods and node."""

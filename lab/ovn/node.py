@@ -4,15 +4,15 @@ All nodes of a lab are on one machine with one ovn-controller, which serves as t
 that carries no packets. The first node's port is the machine's own way to pods of the default VPC: the interface
 ``ovn0`` in the fabric's network namespace, so that nothing of it shows on the machine.
 
-Source: Kube-OVN ``pkg/daemon/ovs_linux.go``, ``configureNodeNic``; ``pkg/daemon/init.go``, ``InitNodeGateway``;
-``pkg/daemon/ovs.go`` for the chassis annotation.
+Source: Kube-OVN ``pkg/daemon/ovs_linux.go``, ``configureNodeNic``; ``cmd/daemon/cniserver.go``, ``initChassisAnno``;
+``pkg/controller/gc.go``, ``gcChassis``, for who keeps which chassis.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 
 from lab.api import MERGE, Api
 from lab.ovn.daemons import BRIDGE, FabricError, command, sockets
@@ -21,6 +21,7 @@ from lab.paths import Paths
 from testbed.contract import nic_annotation
 
 INTERFACE = "ovn0"
+LOOPBACK = IPv4Address("127.0.0.1")  # ovn-controller's own; the next are the other chassis'
 CHASSIS = "ovn.kubernetes.io/chassis"
 TAGGED = "external_ids:vendor=kube-ovn"
 PATIENCE = 60.0  # seconds
@@ -43,8 +44,8 @@ def join(paths: Paths, nodes: Sequence[str]) -> None:
     # Until it has seen these annotations the controller removes chassis as nobody's; those it keeps it tags.
     while missing := set(nodes) - set(at.sbctl("--bare", "--columns=name", "find", "Chassis", TAGGED).split()):
         _wait(deadline, f"Kube-OVN has not taken the chassis of {', '.join(sorted(missing))}")
-        for number, node in enumerate(nodes[1:], 2):
-            add = ("--may-exist", "chassis-add", node, "geneve", f"127.0.0.{number}")
+        for number, node in enumerate(nodes[1:], 1):
+            add = ("--may-exist", "chassis-add", node, "geneve", str(LOOPBACK + number))
             at.sbctl(*add, "--", "set", "Chassis", node, f"hostname={node}")
     path = f"/api/v1/nodes/{nodes[0]}"
     while (marks := api.get(path)["metadata"]["annotations"]).get(nic_annotation("allocated")) != "true":

@@ -1,7 +1,7 @@
 """A pod's NICs: read from the annotations that Kube-OVN's controller leaves, plugged into Open vSwitch as veths.
 
-Source: Kube-OVN ``pkg/daemon/handler.go``, ``handleAdd``; ``pkg/daemon/ovs_linux.go``, ``configureNic`` and
-``configureContainerNic``; ``pkg/ovs/util.go``, ``PodNameToPortName``.
+Source: Kube-OVN ``pkg/daemon/handler.go``, ``handleAdd``; ``pkg/daemon/ovs_linux.go``, ``configureNic``;
+``pkg/ovs/util.go``, ``PodNameToPortName``.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Nic:
 
 
 def nics(pod: Object) -> list[Nic] | None:
-    """The NICs of a pod, eth0 first; None until the controller has allocated all of them.
+    """The NICs of a pod, eth0 first; None until the controller has allocated all of them and routed eth0.
 
     The controller's events about the pod say why when it takes long.
     """
@@ -60,7 +60,7 @@ def nics(pod: Object) -> list[Nic] | None:
         def value(field: str, provider: str = provider) -> str:
             return str(marks.get(nic_annotation(field, provider), ""))
 
-        if value("allocated") != "true":
+        if value("allocated") != "true" or (interface == "eth0" and value("routed") != "true"):
             return None
         address = IPv4Interface(f"{value('ip_address')}/{IPv4Network(value('cidr')).prefixlen}")
         port = base if provider == "ovn" else f"{base}.{provider}"

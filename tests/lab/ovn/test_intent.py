@@ -111,7 +111,13 @@ def test_node_ports_go_to_ready_endpoints() -> None:
 
 def test_stations_are_running_pods_servers_first_and_numbers_in_order() -> None:
     def running(pod: dict[str, Any]) -> dict[str, Any]:
-        given = {"allocated": "true", "ip_address": "10.32.1.3", "cidr": "10.32.1.0/24", "mac_address": "0a:0:0:0:0:1"}
+        given = {
+            "allocated": "true",
+            "routed": "true",
+            "ip_address": "10.32.1.3",
+            "cidr": "10.32.1.0/24",
+            "mac_address": "0a:0:0:0:0:1",
+        }
         marks = {nic_annotation(field): value for field, value in given.items()}
         return {
             **pod,
