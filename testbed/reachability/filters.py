@@ -1,8 +1,11 @@
-"""NetworkPolicy and SecurityGroup as ACLs of the ports they select."""
+"""NetworkPolicy and SecurityGroup as ACLs of the ports they select.
+
+What one supported release lets pass, passes: the controllers 1.12.22 and 1.16.2 were run side by side.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import cache
@@ -11,15 +14,16 @@ from typing import Any
 from testbed import contract as c
 from testbed.manifests import Object, Path_, mapping, sequence
 from testbed.reachability import space
-from testbed.reachability.acl import Origin, Rule, ordered
+from testbed.reachability.acl import Origin, Rule
 from testbed.reachability.bindings import namespace_labels
+from testbed.reachability.networks import Subnet
 from testbed.reachability.ports import Port
 from testbed.reachability.space import ALL, EMPTY, IP4, Interval, Region
 from testbed.selectors import selects
 
 # Kube-OVN pkg/util/const.go: Ingress/EgressAllowPriority 2001, Ingress/EgressDefaultDrop 2000; security groups reach
-# 2300.
-POLICY_DROP, POLICY_ALLOW, GROUP_ALLOW = 2000, 2001, 2300
+# 2300 in 1.12 and 18484 in 1.16.
+POLICY_DROP, POLICY_ALLOW, GROUP_ALLOW = 2000, 2001, 18484
 Ports = Mapping[str, list[Port]]  # by namespace
 EVERY: tuple[Interval, ...] = (space.V4_ALL, space.V6_ALL)
 
@@ -73,31 +77,45 @@ def _types(policy: Object) -> set[str]:
     return given or {"ingress", *(["egress"] if policy.spec.get("egress") else [])}
 
 
-def _group_rules(port: Port, groups: Mapping[str, Object]) -> tuple[list[Rule], list[Rule]]:
-    """Allows of the port's security groups; their drops are not credited."""
-    provider = None if port.primary else port.nic
-    key = c.nic_annotation("security_groups", provider)
-    sides: tuple[list[Rule], list[Rule]] = ([], [])
-    for name in filter(None, (n.strip() for n in str(port.pod.annotations.get(key) or "").split(","))):
-        group = groups.get(name)
-        origin = Origin(
-            group or port.pod.owner, ("spec",) if group else port.pod.annotation(key), f"security group {name}"
-        )
-        if group is None or group.spec.get("allowSameGroupTraffic") is True:
-            for side in sides:
-                side.append(Rule(GROUP_ALLOW, True, ALL, EMPTY, origin))
-        for side, field in zip(sides, ("ingressRules", "egressRules"), strict=True):
-            for index, entry in enumerate(sequence(group.spec.get(field)) if group else ()):
-                rule = mapping(entry)
-                if rule.get("policy") == "drop":
-                    continue
-                try:
-                    remote = space.networks(rule.get("remoteAddress")) if rule.get("remoteType") == "address" else EVERY
-                except ValueError:
-                    remote = EVERY
-                may = space.product(remote, EVERY) if field == "ingressRules" else space.product(EVERY, remote)
-                side.append(Rule(GROUP_ALLOW, True, may, EMPTY, Origin(group, ("spec", field, index), "allows")))
-    return sides
+def _group_rules(port: Port) -> list[Rule]:
+    """Each security group of a port lets anything pass; its drops are not credited.
+
+    Every group lets DHCP and protocol 112 pass, whatever it says, before a private drop (``pkg/ovs/ovn-nb-acl.go``,
+    CreateSgBaseACL), and this model has no ports and protocols.
+    """
+    key = c.nic_annotation("security_groups", None if port.primary else port.nic)
+    if port.pod.annotations.get(key) in (None, ""):
+        return []
+    note = "a security group lets DHCP and protocol 112 pass, and what its rules allow"
+    return [Rule(GROUP_ALLOW, True, ALL, EMPTY, Origin(port.pod.owner, port.pod.annotation(key), note))]
+
+
+def _gateways(net: Subnet) -> list[Interval]:
+    """The addresses a switch's router may have on it: the first of each CIDR where none is given."""
+    given = net.obj.spec.get("gateway") if net.obj else None
+    try:
+        return list(space.networks(given))
+    except ValueError:
+        return [(low + 1, low + 1) for low, _ in net.cidrs]
+
+
+def _gates(selected: Mapping[Object, list[Port]]) -> dict[str, tuple[Rule, ...]]:
+    """What each policy of 1.12 lets onto all of a switch: packets that say they come from a gateway of its pods.
+
+    Its rule ``2001 ip4.src == GATEWAY`` names no port (CreateGatewayACL), so it holds for every port of the switches of
+    the policy's pods, the router's included.
+    """
+    found: dict[str, dict[Interval, Origin]] = defaultdict(dict)
+    for policy, ports in selected.items():
+        nets = {port.subnet.name: port.subnet for port in ports}
+        origin = Origin(policy, ("spec",), "lets any packet pass that says it comes from its pods' gateway")
+        for gateway in {a for net in nets.values() for a in _gateways(net)}:
+            for name in nets:
+                found[name].setdefault(gateway, origin)
+    return {
+        name: tuple(Rule(POLICY_ALLOW, True, space.product([a], EVERY), EMPTY, o) for a, o in gateways.items())
+        for name, gateways in found.items()
+    }
 
 
 def attach(ports: list[Port], objects: Iterable[Object], namespaces: Mapping[str, Object]) -> list[Port]:
@@ -107,7 +125,6 @@ def attach(ports: list[Port], objects: Iterable[Object], namespaces: Mapping[str
     for obj in objects:
         if obj.kind == "NetworkPolicy" and obj.group == "networking.k8s.io":
             policies[obj.namespace].append(obj)
-    groups = {o.name: o for o in objects if o.kind == "SecurityGroup" and o.group == "kubeovn.io"}
     homes: dict[str, list[Port]] = defaultdict(list)
     for port in ports:
         homes[port.pod.namespace].append(port)
@@ -116,20 +133,35 @@ def attach(ports: list[Port], objects: Iterable[Object], namespaces: Mapping[str
     def side(policy: Object, direction: str, certain: bool) -> list[Rule]:
         return _side(policy, direction, certain, homes, namespaces)
 
-    found = []
+    # Kube-OVN calls a policy's port group so (pkg/controller/network_policy.go): of two of one name, one may be lost.
+    named = Counter(_group_name(policy) for some in policies.values() for policy in some)
+    selected: dict[Object, list[Port]] = defaultdict(list)
+    rules: list[tuple[list[Rule], list[Rule], list[Rule]]] = []
     for port in ports:
-        ingress, egress = _group_rules(port, groups)
+        ingress, egress, upward = ([*_group_rules(port)] for _ in range(3))  # 1.12 writes egress as to-lport too
         for policy in policies.get(port.pod.namespace, ()):
-            selected = selects(mapping(policy.spec.get("podSelector")), port.pod.labels)
-            if not selected.may:
+            chosen = selects(mapping(policy.spec.get("podSelector")), port.pod.labels)
+            if not chosen.may:
                 continue
+            selected[policy].append(port)
             # Kube-OVN can limit a policy to a provider or relax it by annotation; only a plain one is credited.
             plain = not any(str(key).startswith(c.OVN_PREFIX) for key in policy.annotations)
-            certain = selected.must and plain and port.primary
+            certain = chosen.must and plain and port.primary and named[_group_name(policy)] == 1
             types = _types(policy)
             if "ingress" in types:
                 ingress += side(policy, "ingress", certain)
             if "egress" in types:
                 egress += side(policy, "egress", certain)
-        found.append(replace(port, ingress=ordered(ingress), egress=ordered(egress)) if ingress or egress else port)
+        rules.append((ingress, egress, upward))
+    gates = _gates(selected)
+    found = []
+    for port, (ingress, egress, upward) in zip(ports, rules, strict=True):
+        gate = gates.get(port.subnet.name, ())
+        arriving, leaving, rising = (*ingress, *gate), tuple(egress), (*upward, *gate)
+        plain = not (arriving or leaving or rising)
+        found.append(port if plain else replace(port, ingress=arriving, egress=leaving, upward=rising))
     return found
+
+
+def _group_name(policy: Object) -> str:
+    return f"{policy.name}.{policy.namespace}".replace("-", ".")

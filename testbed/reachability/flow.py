@@ -98,7 +98,7 @@ class Walk:
                 if other.pod is not port.pod:
                     yield from self._deliver(other, sent, way, relayed=relayed)
             out = f"switch {net.name} to its router"
-            for routed, up in _passing(net.to_port, self._filter(net.to_port, sent, out), out, _open(net)):
+            for routed, up in _passing(port.rising, self._filter(port.rising, sent, out), out, _open(net)):
                 router = self.model.routers[net.vpc]
                 yield from self._route(router, routed, (*way, up), relayed=relayed)
 

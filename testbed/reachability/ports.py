@@ -37,6 +37,7 @@ class Port:
         secured: port security is on, so it sends only from and takes only its own addresses.
         origin: the field that places it here.
         sure: it is here and nowhere else, in every release.
+        upward: rules that its packets meet beside the switch's own, on their way to the router.
     """
 
     pod: Pod
@@ -50,6 +51,7 @@ class Port:
     sure: bool = True
     ingress: tuple[Rule, ...] = ()
     egress: tuple[Rule, ...] = ()
+    upward: tuple[Rule, ...] = ()
 
     @cached_property
     def arriving(self) -> tuple[Rule, ...]:
@@ -60,6 +62,11 @@ class Port:
     def leaving(self) -> tuple[Rule, ...]:
         """Rules on packets this port sends (from-lport)."""
         return ordered((*self.subnet.from_port, *self.egress)) if self.egress else self.subnet.from_port
+
+    @cached_property
+    def rising(self) -> tuple[Rule, ...]:
+        """Rules on packets of this port that the switch delivers to its router (to-lport)."""
+        return ordered((*self.subnet.to_port, *self.upward)) if self.upward else self.subnet.to_port
 
 
 @dataclass(frozen=True, eq=False)

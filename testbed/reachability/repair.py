@@ -65,7 +65,7 @@ def _of_hops(pair: Pair) -> Iterator[Edit]:
             yield Edit("set", obj.key, ("spec", "private"), True)
         if obj and path and path[-1] in ("hostNetwork", "hostPID", "privileged"):
             yield Edit("set", obj.key, path, False)
-        if obj and "capabilities" in path:
+        if obj and ("capabilities" in path or (path and str(path[-1]).endswith("/security_groups"))):
             yield Edit("remove", obj.key, path)
 
 

@@ -162,6 +162,42 @@ def test_an_allow_with_another_mask_than_a_prefix_may_match_anything(source: str
     assert verdict(found) == {"reachable"}
 
 
+GROUPS = nic_annotation("security_groups")
+LATE_DROP = {"direction": "to-lport", "priority": 3500, "match": "ip4", "action": "drop"}
+
+
+@pytest.mark.parametrize(("groups", "says"), [((1,), "isolated"), ((2,), "isolated"), ((1, 2), "reachable")], ids=str)
+def test_a_security_group_goes_before_private_and_drops_on_both_sides(groups: tuple[int, ...], says: str) -> None:
+    found = clients()
+    for one in found:
+        if one["kind"] == "Subnet":
+            one["spec"] |= {"vpc": "t-vpc-1", "acls": [LATE_DROP]}
+        elif one["kind"] == "Pod" and int(one["metadata"]["namespace"][-1]) in groups:
+            one["metadata"]["annotations"][GROUPS] = "web"
+    assert verdict(found) == {says}
+
+
+def guarded(*names: str, secured: str = "true") -> list[Body]:
+    """Two clients in one VPC that a default-deny policy alone keeps apart."""
+    found = clients(**{nic_annotation("port_security"): secured})
+    for one in found:
+        if one["kind"] == "Subnet":
+            one["spec"] |= {"vpc": "t-vpc-1", "private": False}
+    policy = {"podSelector": {}, "policyTypes": ["Ingress"]}
+    return [*found, *(body("NetworkPolicy", name, namespace, policy) for name in names for namespace in (ONE, TWO))]
+
+
+def test_a_policy_of_1_12_lets_in_who_says_it_is_a_gateway() -> None:
+    assert verdict(guarded("default")) == {"isolated"}
+    result = verdicts.decide(model.build(objects(guarded("default", secured="false"))), Groups({}))
+    assert [(pair.source.namespace, pair.via) for pair in result.found.values()] == [(ONE, "forged-source")]
+
+
+def test_two_policies_of_one_port_group_are_not_credited() -> None:
+    assert verdict(guarded("a-b", "a-c")) == {"isolated"}
+    assert verdict(guarded("a-b", "a.b")) == {"reachable"}
+
+
 @pytest.mark.parametrize(
     ("nodes", "shared"),
     [(("a-b", "a-b"), True), (("a.b", "a-b"), False), (("a-b", "A-b"), False), (("a-b", ["a-b"]), False)],
