@@ -45,7 +45,13 @@ def _mount(claim: str, place: str, part: str = "", *, read_only: bool = True) ->
 
 def _pod_spec(argv: list[str], *mounts: dict[str, Any]) -> dict[str, Any]:
     security = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
-    container = {"name": "main", "command": argv, "securityContext": security, "volumeMounts": list(mounts)}
+    container = {
+        "name": "main",
+        "image": "workloads",
+        "command": argv,
+        "securityContext": security,
+        "volumeMounts": list(mounts),
+    }
     whole = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
     claims = dict.fromkeys(mount["name"] for mount in mounts)
     return {
@@ -86,7 +92,7 @@ def _client(number: int) -> Iterator[dict[str, Any]]:
     config = {"cniVersion": "0.3.1", "type": "kube-ovn", "provider": f"link-{number}.b-server.ovn"}
     verify = ["p3vc", "verify", "--release", c.MOUNT_PRIVATE, "--claim", f"claim-{number}"]
     private = _mount("private", c.MOUNT_PRIVATE)
-    pod = _pod_spec(["flower-supernode"], private)
+    pod = _pod_spec(["federation", "supernode"], private)
     gate = {**_pod_spec(verify, private)["containers"][0], "name": "gate"}
     template = {"metadata": {"labels": labels, "annotations": marks}, "spec": {**pod, "initContainers": [gate]}}
     policy = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}

@@ -16,7 +16,6 @@ from testbed.manifests import Object, Path_, mapping, sequence
 from testbed.reachability import space
 from testbed.reachability.acl import Origin, Rule
 from testbed.reachability.bindings import namespace_labels
-from testbed.reachability.networks import Subnet
 from testbed.reachability.ports import Port
 from testbed.reachability.space import ALL, EMPTY, IP4, Interval, Region
 from testbed.selectors import selects
@@ -90,15 +89,6 @@ def _group_rules(port: Port) -> list[Rule]:
     return [Rule(GROUP_ALLOW, True, ALL, EMPTY, Origin(port.pod.owner, port.pod.annotation(key), note))]
 
 
-def _gateways(net: Subnet) -> list[Interval]:
-    """The addresses a switch's router may have on it: the first of each CIDR where none is given."""
-    given = net.obj.spec.get("gateway") if net.obj else None
-    try:
-        return list(space.networks(given))
-    except ValueError:
-        return [(low + 1, low + 1) for low, _ in net.cidrs]
-
-
 def _gates(selected: Mapping[Object, list[Port]]) -> dict[str, tuple[Rule, ...]]:
     """What each policy of 1.12 lets onto all of a switch: packets that say they come from a gateway of its pods.
 
@@ -109,7 +99,7 @@ def _gates(selected: Mapping[Object, list[Port]]) -> dict[str, tuple[Rule, ...]]
     for policy, ports in selected.items():
         nets = {port.subnet.name: port.subnet for port in ports}
         origin = Origin(policy, ("spec",), "lets any packet pass that says it comes from its pods' gateway")
-        for gateway in {a for net in nets.values() for a in _gateways(net)}:
+        for gateway in {a for net in nets.values() for a in net.gateways}:
             for name in nets:
                 found[name].setdefault(gateway, origin)
     return {

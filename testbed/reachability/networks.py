@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from testbed import contract as c
@@ -89,6 +90,27 @@ class Subnet:
     provider: str = "ovn"
     to_port: tuple[Rule, ...] = ()
     from_port: tuple[Rule, ...] = ()
+
+    @cached_property
+    def gateways(self) -> tuple[Interval, ...]:
+        """The addresses its router may have on it: the first of each CIDR where none is given."""
+        try:
+            return space.networks(self.obj.spec.get("gateway") if self.obj else None)
+        except ValueError:
+            return tuple((low + 1, low + 1) for low, _ in self.cidrs)
+
+    @cached_property
+    def free(self) -> tuple[Interval, ...]:
+        """The addresses a NIC without one may get: all but the gateway's, which Kube-OVN excludes, and what is before.
+
+        Kube-OVN ``pkg/controller/subnet.go``, checkAndUpdateExcludeIPs.
+        """
+        found = []
+        for low, high in self.cidrs:
+            first = next((g for g, _ in self.gateways if low < g < high), None)
+            found += [(low, high)] if first is None else [(first + 1, high)]
+            found += [(low, first - 1)] if first is not None and first > low + 1 else []
+        return tuple(found)
 
 
 def _acl(obj: Object, index: int, entry: Any) -> Iterator[tuple[str, Rule]]:

@@ -33,7 +33,7 @@ class Port:
 
     Attributes:
         nic: ``eth0`` or the secondary interface's provider.
-        addresses: those it may have; the whole subnet's when none is pinned.
+        addresses: those it may have; all that its subnet gives when none is pinned.
         secured: port security is on, so it sends only from and takes only its own addresses.
         origin: the field that places it here.
         sure: it is here and nowhere else, in every release.
@@ -208,7 +208,7 @@ class Placer:
             for net, origin in {one[0].name: one for one in (*holding, *astray)}.values():
                 at.setdefault(net.name, (net, origin, []))[2].extend(_addresses(net, pinned))
         for net, origin in nets if unpinned else ():
-            at.setdefault(net.name, (net, origin, []))[2].extend(net.cidrs)
+            at.setdefault(net.name, (net, origin, []))[2].extend(net.free)
         loose = any(value(field) not in (None, "", "false") for field in LOOSE)
         secured = value("port_security") == "true" and not loose
         security = pod.annotation(c.nic_annotation("port_security", provider))
@@ -284,4 +284,4 @@ def _inside(net: Subnet, address: Interval) -> bool:
 
 def _addresses(net: Subnet, pinned: Pinned) -> Pinned:
     """The pinned addresses; with the whole subnet's when one lies outside it, since then another may be given."""
-    return pinned if all(_inside(net, a) for a in pinned) else (*pinned, *net.cidrs)
+    return pinned if all(_inside(net, a) for a in pinned) else (*pinned, *net.free)

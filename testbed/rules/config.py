@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -62,6 +62,36 @@ class Network(BaseModel):
     isolation: Isolation = "client"
 
 
+Image = Annotated[str, Field(pattern=r"^[^\s@]+(@sha256:[0-9a-f]{64})?$")]
+Kind = Annotated[str, Field(pattern=r"^[a-z0-9.-]+/[A-Za-z0-9]+(/[a-z0-9.-]+)?$")]
+
+
+class Pods(BaseModel):
+    """Configuration of ``hardened-pods``.
+
+    Attributes:
+        images: the testbed's own programs run from these; empty when they may be any, but one and the same.
+        sidecars: other containers of its pods run from these.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    images: tuple[Image, ...] = ()
+    sidecars: tuple[Image, ...] = ()
+
+
+class Closed(BaseModel):
+    """Configuration of ``fail-closed``.
+
+    Attributes:
+        trust: kinds outside the rules, as ``group/Kind`` or one object of them as ``group/Kind/name``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trust: tuple[Kind, ...] = ()
+
+
 class PolicyConfig(BaseModel):
     """Configuration of the whole pack, by rule."""
 
@@ -69,6 +99,15 @@ class PolicyConfig(BaseModel):
 
     budget: PrivacyBudget = Field(default=PrivacyBudget(), alias="privacy-budget")
     network: Network = Field(default=Network(), alias="no-cross-client-route")
+    pods: Pods = Field(default=Pods(), alias="hardened-pods")
+    closed: Closed = Field(default=Closed(), alias="fail-closed")
+
+
+_KEYS = {
+    str(field.alias): ", ".join(field.annotation.model_fields)
+    for field in PolicyConfig.model_fields.values()
+    if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+}
 
 
 def parse(data: Mapping[str, Any]) -> PolicyConfig:
@@ -81,7 +120,7 @@ def parse(data: Mapping[str, Any]) -> PolicyConfig:
     """
     cleaned = {}
     for rule, settings in data.items():
-        known = rule in ("privacy-budget", "no-cross-client-route")
+        known = rule in _KEYS
         if isinstance(settings, Mapping):
             rest = {k: v for k, v in settings.items() if k != "enforcementLevel"}
             if known or rest:
@@ -95,9 +134,7 @@ def parse(data: Mapping[str, Any]) -> PolicyConfig:
         for one in error.errors():
             key = ".".join(str(p) for p in one["loc"])
             shown = "unknown key" if one["type"] == "extra_forbidden" else repr(one["input"])
-            allowed = (
-                "privacy-budget: budget, testbedBudget, composition, delta, spent; no-cross-client-route: isolation"
-            )
+            allowed = "; ".join(f"{rule}: {keys}" for rule, keys in _KEYS.items())
             problems.append(Problem(key, shown, allowed if shown == "unknown key" else one["msg"]))
         raise SpecError(problems) from None
 

@@ -6,12 +6,13 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
+from typing import Any
 
 from testbed import contract as c
-from testbed.manifests import Object, dotted, mapping
+from testbed.manifests import Object, Path_, dotted, mapping
 from testbed.reachability.acl import Origin
 from testbed.reachability.model import texts
-from testbed.rules import rewriters, trespass
+from testbed.rules import kinds, rewriters, trespass
 from testbed.rules.context import Context
 from testbed.rules.violation import Violation, violation
 from testbed.unknown import unresolved
@@ -19,45 +20,9 @@ from testbed.workloads import Pod, is_workload, namespace_labels
 
 NAME = "fail-closed"
 
-# Kinds this project's rules read, or that create no pod and carry no packet, by API group.
-KNOWN: dict[str, frozenset[str]] = {
-    "": frozenset(
-        [
-            "Pod",
-            "PodTemplate",
-            "ReplicationController",
-            "Namespace",
-            "Node",
-            "Service",
-            "Endpoints",
-            "PersistentVolume",
-            "PersistentVolumeClaim",
-            "ConfigMap",
-            "Secret",
-            "ServiceAccount",
-            "ResourceQuota",
-            "LimitRange",
-            "Event",
-        ]
-    ),
-    "apps": frozenset(["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "ControllerRevision"]),
-    "batch": frozenset(["Job", "CronJob"]),
-    "networking.k8s.io": frozenset(["NetworkPolicy", "Ingress", "IngressClass"]),
-    "policy.networking.k8s.io": frozenset(["AdminNetworkPolicy", "BaselineAdminNetworkPolicy", "ClusterNetworkPolicy"]),
-    "gateway.networking.k8s.io": frozenset(["Gateway", "HTTPRoute", "TCPRoute", "GRPCRoute", "TLSRoute", "UDPRoute"]),
-    "discovery.k8s.io": frozenset(["EndpointSlice"]),
-    "rbac.authorization.k8s.io": frozenset(["Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"]),
-    "policy": frozenset(["PodDisruptionBudget"]),
-    "autoscaling": frozenset(["HorizontalPodAutoscaler"]),
-    "storage.k8s.io": frozenset(["StorageClass", "CSIDriver", "VolumeAttachment"]),
-    "scheduling.k8s.io": frozenset(["PriorityClass"]),
-    "coordination.k8s.io": frozenset(["Lease"]),
-    "apiextensions.k8s.io": frozenset(["CustomResourceDefinition"]),
-    "k8s.cni.cncf.io": frozenset(["NetworkAttachmentDefinition"]),
-}
 CLIENT_NAMESPACE = "-client-"  # of naming.client_namespace
 _WORD = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
-KUSTOMIZE, AGGREGATION = "kustomize.config.k8s.io", "apiregistration.k8s.io"
+KUSTOMIZE = "kustomize.config.k8s.io"
 
 
 def _unknown(context: Context) -> Iterator[Violation]:
@@ -151,36 +116,67 @@ def _unmodelled(context: Context) -> Iterator[Violation]:
     names |= {volume.name for volume in volumes}
     folders = [PurePosixPath(str(path)) for volume in volumes for path in _folders(volume)]
     for obj in context.objects:
-        if obj.group == "kubeovn.io" or is_workload(obj):
-            continue  # the network model reads or refuses these
-        if obj.kind in KNOWN.get(obj.group, ()):
+        # The network model reads or refuses what is Kube-OVN's, the other rules what is known.
+        if obj.group == "kubeovn.io" or is_workload(obj) or _trusted(context, obj):
             continue
-        if obj.kind in rewriters.KINDS:
-            if rewriters.may_rewrite(obj, ours):
-                message = "it may rewrite a testbed's objects after they were judged"
-                yield violation(NAME, obj, (), message, "limit its rules to other kinds or namespaces, or remove it")
-            continue
-        if obj.group == AGGREGATION and obj.spec.get("group") in rewriters.WRITTEN:
-            message = f"it serves group {obj.spec.get('group')}, whose objects were judged, from elsewhere"
-            yield violation(NAME, obj, ("spec", "group"), message, "remove it")
+        if obj.kind in rewriters.KINDS or obj.kind in kinds.KNOWN.get(obj.group, ()):
+            message = rewriters.problem(obj, ours, context.objects)
+            if message:
+                yield violation(NAME, obj, (), message, f"limit it to other kinds or namespaces, {_admit(obj)}")
             continue
         if obj.group == KUSTOMIZE:
             message = "cannot prove what it makes of the objects beside it"
             yield violation(NAME, obj, (), message, "check what `kubectl kustomize` renders, without this file")
             continue
         kind = f"kind {obj.kind} ({obj.group or 'core'})"
+        if obj.kind in kinds.EVERYDAY.get(obj.group, ()):
+            message = _everyday(obj, ours)
+            if message:
+                yield violation(NAME, obj, ("kind",), message, _admit(obj).removeprefix("or "))
+            continue
         if obj.namespace in ours:
             message = f"{kind} is outside the rules and lies in a testbed's namespace: it may create pods there"
-            yield violation(NAME, obj, (), message, "remove it, or move it to a namespace of its own")
+            yield violation(NAME, obj, ("kind",), message, f"move it to a namespace of its own, {_admit(obj)}")
             continue
-        for path, text in texts(obj.body):
-            named = next(iter(names.intersection(_WORD.findall(text))), None)
-            if named is None and text.startswith("/"):
-                named = next((str(f) for f in folders if _reaches(PurePosixPath(text), f, "hostPath" in path)), None)
-            if named:
-                message = f"{kind} is outside the rules and names {named}"
-                yield violation(NAME, obj, path, message, "remove the name, or the object")
-                break
+        path, named = _named(obj, names, folders)
+        if named:
+            message = f"{kind} is outside the rules and names {named}"
+            yield violation(NAME, obj, path, message, f"remove the name, {_admit(obj)}")
+        elif context.model.testbed:
+            message = f"cannot prove what it does: {kind} is outside the rules, and its controller may change others"
+            yield violation(NAME, obj, ("kind",), message, _admit(obj).removeprefix("or "))
+
+
+def _trusted(context: Context, obj: Object) -> bool:
+    kind = f"{obj.group}/{obj.kind}"
+    return not {kind, f"{kind}/{obj.name}"}.isdisjoint(context.config.closed.trust)
+
+
+def _admit(obj: Object) -> str:
+    """The configuration that admits one object."""
+    return (
+        f'or trust it in the policy\'s configuration: "fail-closed": {{"trust": ["{obj.group}/{obj.kind}/{obj.name}"]}}'
+    )
+
+
+def _everyday(obj: Object, ours: Mapping[str, Mapping[str, Any]]) -> str:
+    """Why an everyday kind is refused all the same."""
+    if obj.kind == "VolumeSnapshot" and ours.get(obj.namespace, {}).get(c.LABEL_CLIENT):
+        return "it copies a volume of a client, and the copy is in nobody's rules"
+    if obj.kind in ("Issuer", "ClusterIssuer") and "http01" in repr(obj.spec.get("acme")):
+        return "its HTTP-01 solver makes pods in the namespaces of its certificates"
+    return ""
+
+
+def _named(obj: Object, names: set[str], folders: list[PurePosixPath]) -> tuple[Path_, str]:
+    """The first network, namespace or volume of a testbed that an object names."""
+    for path, text in texts(obj.body):
+        named = next(iter(names.intersection(_WORD.findall(text))), None)
+        if named is None and text.startswith("/"):
+            named = next((str(f) for f in folders if _reaches(PurePosixPath(text), f, "hostPath" in path)), None)
+        if named:
+            return path, named
+    return (), ""
 
 
 def _volumes(context: Context, ours: Mapping[str, object]) -> list[Object]:

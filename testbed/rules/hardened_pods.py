@@ -13,6 +13,7 @@ from testbed import contract as c
 from testbed.edits import Edit
 from testbed.manifests import Object, Path_, mapping, sequence
 from testbed.reachability.attachments import DEFAULT_NETWORK
+from testbed.rules import programs
 from testbed.rules.context import Context
 from testbed.rules.violation import Violation, violation
 from testbed.workloads import Pod, namespace_labels
@@ -286,4 +287,4 @@ def check(context: Context) -> list[Violation]:
     judge.ports()
     judge.bindings()
     judge.secrets()
-    return judge.found
+    return [*judge.found, *programs.check(context)]

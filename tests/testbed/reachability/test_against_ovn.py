@@ -118,7 +118,7 @@ def cause(result: Result, pair: verdicts.Pair) -> str:
     if pair.verdict == "unknown":
         return "outside the model"
     if any(
-        port.addresses == port.subnet.cidrs for pod in (pair.source, pair.target) for port in result.model.of_pod[pod]
+        port.addresses == port.subnet.free for pod in (pair.source, pair.target) for port in result.model.of_pod[pod]
     ):
         return "address not pinned"
     text = " ".join(hop.why for hop in pair.path)
