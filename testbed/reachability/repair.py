@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from testbed import contract as c
 from testbed.edits import Edit, apply
@@ -11,7 +12,7 @@ from testbed.manifests import Object, mapping, sequence
 from testbed.reachability import groups, model, space, verdicts
 from testbed.reachability.groups import Isolation
 from testbed.reachability.verdicts import Pair
-from testbed.workloads import Pod, get, is_workload, pods
+from testbed.workloads import Pod, get, is_workload
 
 MAX_EDITS = 8
 
@@ -31,11 +32,16 @@ def verdict(objects: Sequence[Object], isolation: Isolation, pair: Pair) -> Pair
     return found.get((source, target)) or Pair(source, target, "isolated")
 
 
+_built = lru_cache(maxsize=1)(model.build)  # several pairs of one testbed are repaired one after another
+
+
 def near(objects: Sequence[Object], pair: Pair) -> list[Object]:
-    """The objects that matter to a pair: without the workloads of other clients."""
+    """The objects that matter to a pair: without the workloads of clients that are on none of its networks."""
     keep = {pair.source.owner.key, pair.target.owner.key}
-    built = pods(objects)
-    others = {p.owner.key for p in built if p.client and p.owner.key not in keep}
+    built = _built(tuple(objects))
+    nets = {port.subnet.name for port in built.ports if port.pod.owner.key in keep}
+    keep |= {port.pod.owner.key for net in nets for port in built.on_subnet[net]}
+    others = {p.owner.key for p in built.pods if p.client and p.owner.key not in keep}
     return [o for o in objects if not (is_workload(o) and o.key in others)]
 
 
