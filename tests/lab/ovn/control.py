@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from lab.api import Api, ApiError
+from lab.api import MERGE, Api, ApiError
 from lab.ovn.daemons import sockets
 from lab.ovn.kubeovn import DEFAULT_SUBNET, JOIN_SUBNET, KUBE_OVN, is_ready
 from lab.ovn.ports import nics
@@ -55,13 +55,16 @@ def until(what: str, question: Callable[[], Any], timeout: float = 60.0) -> Any:
 
 
 def create(api: Api, objects: list[Body]) -> None:
-    """Create objects; pods with the least a pod needs."""
+    """Create objects, or change those that are there; pods with the least a pod needs."""
     for each in sorted(objects, key=lambda o: list(COLLECTIONS).index(o["kind"])):
         body = {key: value for key, value in each.items() if key != "status"}
         if each["kind"] == "Pod":
             least = {"containers": [{"name": "c", "image": "none"}], "automountServiceAccountToken": False}
-            body["spec"] = {**each["spec"], **least}
-        api.ensure(path(each), body)
+            body["spec"] = {**least, **each["spec"]}
+        if exists(api, where(each)):
+            api.patch(where(each), body, MERGE)
+        else:
+            api.create(path(each), body)
         if each["kind"] == "Namespace":
             until("service account", partial(exists, api, f"{where(each)}/serviceaccounts/default"))
 
