@@ -1,5 +1,8 @@
 """The Pulumi program: a stack's configuration, the testbed it describes, and what its team is told."""
 
+import os
+from pathlib import Path
+
 import pulumi
 from pulumi.runtime.config import CONFIG, get_config_env
 
@@ -11,9 +14,14 @@ from testbed.errors import SpecError
 def main() -> None:
     """Declare the stack's testbed and export its outputs."""
     stack = pulumi.get_stack()
+    named = os.environ.get(stackfile.ENVIRONMENT)
+    file = Path(named) if named else stackfile.where(stack, Path(pulumi.get_root_directory() or "."))
     try:
         # Every key as it is set, so that a misspelt one is refused instead of ignored.
-        spec = stackfile.build(stack, {**get_config_env(), **CONFIG.get()})
+        config = {**get_config_env(), **CONFIG.get()}
+        spec = stackfile.build(stack, config)
+        if named or file.exists():
+            stackfile.same(config, file)
     except SpecError as error:
         raise pulumi.RunError(f"the configuration of stack {stack} cannot be built:\n{error}") from None
     for name, value in Testbed(stack, spec).outputs.items():

@@ -13,6 +13,7 @@ from lab.engine import Engine
 from lab.errors import LabError
 from lab.paths import REPOSITORY
 from lab.up import throw_away
+from testbed import stackfile
 
 CLIENTS = 100
 TURNS = 5
@@ -21,10 +22,10 @@ STACK = "bench"
 
 def config(clients: int) -> dict[str, object]:
     """The paper's testbed with more clients, on nodes that hold them."""
-    values: dict[str, object] = yaml.safe_load((REPOSITORY / "Pulumi.cloud-edge.yaml").read_text())["config"]
+    values: dict[str, object] = stackfile.load(stackfile.where("cloud-edge", REPOSITORY))
     nodes = values["kubeflower:nodes"]
     assert isinstance(nodes, list)  # noqa: S101
-    values["kubeflower:nodes"] = [{**node, "cpu": 512, "memory": 1024} for node in nodes]
+    values["kubeflower:nodes"] = [{**node, "cpu": 512, "memory": 1024, "disk": 1024} for node in nodes]
     values["kubeflower:capacity"] = clients
     values["kubeflower:clients"] = {"num_clients": clients, "placement": "weighted"}
     return values

@@ -20,6 +20,7 @@ from lab.events import Narrator
 from lab.paths import REPOSITORY
 from lab.processes import Process
 from lab.progress import say
+from testbed import stackfile
 
 POLICIES = REPOSITORY / "policies"
 
@@ -88,7 +89,8 @@ class Engine:
         return ["setpriv", "--pdeathsig", "TERM", "--", "pulumi", "--non-interactive", "--color=never", *arguments]
 
     def _environment(self) -> dict[str, str]:
-        return {**os.environ, **self.environment}
+        given = {stackfile.ENVIRONMENT: str(self.config.resolve())} if self.config else {}
+        return {**os.environ, **self.environment, **given}
 
     def _call(self, *arguments: str, cwd: Path = REPOSITORY) -> str:
         done = subprocess.run(

@@ -23,7 +23,7 @@ from lab.paths import REPOSITORY, Paths
 from lab.progress import say, step
 from lab.up import load, up
 from testbed import contract as c
-from testbed import placement
+from testbed import placement, stackfile
 
 STACK = "bench"
 ROUNDS = 6  # a SuperNode asks for messages every 3 s, so that one round alone says little
@@ -84,9 +84,9 @@ def _folder() -> Iterator[Paths]:
 
 def _stack(folder: Path) -> None:
     """Write the lab's stack with more rounds under another name."""
-    content = yaml.safe_load((REPOSITORY / "Pulumi.lab.yaml").read_text())
-    content["config"]["kubeflower:federation"]["rounds"] = ROUNDS
-    (folder / f"Pulumi.{STACK}.yaml").write_text(yaml.safe_dump(content))
+    config = stackfile.load(stackfile.where("lab", REPOSITORY))
+    config["kubeflower:federation"]["rounds"] = ROUNDS
+    stackfile.where(STACK, folder).write_text(yaml.safe_dump({"config": config}))
     shutil.copy(REPOSITORY / "Pulumi.yaml", folder / "Pulumi.yaml")
 
 

@@ -14,11 +14,12 @@ from testbed import ledger as books
 from testbed.compare import difference
 from testbed.errors import SpecError
 from testbed.reachability.explain import explain
-from testbed.reader import UnreadableError, read
+from testbed.reader import read
 from testbed.report import findings, markdown, pull_request, sarif, structured, text
 from testbed.rules.config import PolicyConfig
 from testbed.rules.config import read as read_config
 from testbed.rules.context import Context
+from testbed.strict import UnreadableError
 from testbed.workloads import Pod
 
 OK, VIOLATIONS, UNREADABLE = 0, 1, 2
@@ -36,10 +37,7 @@ class UsageError(ValueError):
 
 
 def _config(arguments: argparse.Namespace) -> PolicyConfig:
-    try:
-        return read_config(arguments.policy_config) if arguments.policy_config else PolicyConfig()
-    except RecursionError:
-        raise UsageError(f"{arguments.policy_config}: nested too deeply: settings are two or three levels") from None
+    return read_config(arguments.policy_config) if arguments.policy_config else PolicyConfig()
 
 
 def check(arguments: argparse.Namespace) -> int:

@@ -26,7 +26,8 @@ def clients(spec: Testbed) -> tuple[Client, ...]:
     """Return the testbed's clients in slot order.
 
     A count becomes clients ``c1`` … ``cN`` on slots 1 … N. The nodes are assigned in an order in which raising
-    the count moves nobody, except that an explicit node map is taken as the whole truth.
+    the count moves nobody, except that an explicit node map is taken as the whole truth: its nodes in the order of
+    their declaration, since a map has no order that every reader keeps.
     """
     chosen = spec.clients
     if chosen.list:
@@ -34,7 +35,7 @@ def clients(spec: Testbed) -> tuple[Client, ...]:
     count = chosen.num_clients or 0
     workers = [n for n in spec.nodes if n.role != "control-plane"]
     if isinstance(chosen.placement, dict):
-        nodes = [name for name, n in chosen.placement.items() for _ in range(n)]
+        nodes = [n.name for n in spec.nodes for _ in range(chosen.placement.get(n.name, 0))]
     elif chosen.placement == "weighted":
         nodes = _weighted(workers, count)
     else:

@@ -136,6 +136,12 @@ def _network(spec: Testbed) -> list[Problem]:
         )
     if net.server.num_addresses < 8:
         problems.append(Problem("network.server", str(net.server), "needs 8 addresses or more: use /29 or larger"))
+    wanted = len(spec.nodes) + 3  # the network's own, its gateway's and the broadcast address
+    if net.join.num_addresses < wanted:
+        fit = 32 - (wanted - 1).bit_length()
+        problems.append(
+            Problem("network.join", str(net.join), f"every node has an address there: use /{fit} or larger")
+        )
     return problems
 
 
@@ -148,22 +154,22 @@ def _capacity_of_nodes(spec: Testbed) -> list[Problem]:
     problems = []
     for name in dict.fromkeys([*on_node, spec.server.node]):
         node, count, server = nodes[name], len(on_node.get(name, ())), spec.server.node == name
-        mine = spec.server.resources if server else None
-        for unit, per_client, of_server, has in (
-            ("cpu", wanted.cpu, mine.cpu + RUN.cpu if mine else 0, node.cpu * 1000),
-            ("memory", wanted.memory, mine.memory + RUN.memory if mine else 0, node.memory * 1024),
-            ("gpu", wanted.gpu, mine.gpu if mine else 0, 1 if node.gpu else 0),
+        mine, kept = spec.server.resources if server else None, spec.storage
+        for unit, measure, per_client, of_server, has in (
+            ("cpu", "millicores", wanted.cpu, mine.cpu + RUN.cpu if mine else 0, node.cpu * 1000),
+            ("memory", "MiB", wanted.memory, mine.memory + RUN.memory if mine else 0, node.memory * 1024),
+            ("gpu", "GPUs", wanted.gpu, mine.gpu if mine else 0, 1 if node.gpu else 0),
+            ("disk", "GiB", kept.raw + kept.private, kept.server if mine else 0, node.disk),
         ):
             asked = per_client * count + of_server
             if asked > has:
-                measure = {"cpu": "millicores", "memory": "MiB", "gpu": "GPUs"}[unit]
-                key = "server.resources" if of_server > has or not count else "clients.resources"
+                key = "server" if of_server > has or not count else "clients"
                 who = " and ".join(
                     ["the server with its run"] * bool(of_server) + [f"{count} client{'s' * (count > 1)}"] * bool(count)
                 )
                 problems.append(
                     Problem(
-                        f"{key}.{unit}",
+                        "storage" if unit == "disk" else f"{key}.resources.{unit}",
                         f"{asked} {measure}",
                         f"node {name} has {has} for {who}; ask less or place elsewhere",
                     )
@@ -174,7 +180,9 @@ def _capacity_of_nodes(spec: Testbed) -> list[Problem]:
 def _privacy(spec: Testbed) -> list[Problem]:
     p, problems = spec.privacy, []
     if p.composition != "basic" and p.delta is None:
-        problems.append(Problem("privacy.delta", "missing", f"composition {p.composition} needs a delta, such as 1e-5"))
+        problems.append(
+            Problem("privacy.delta", "missing", f"composition {p.composition} needs a delta, such as 1.0e-5")
+        )
     if p.labels == "private" and p.label_epsilon is None:
         problems.append(Problem("privacy.label_epsilon", "missing", "private labels need an epsilon of their own"))
     if p.labels == "public" and p.label_epsilon is not None:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from testbed.budget import Composition, Loss
 from testbed.errors import Problem, SpecError
+from testbed.fields import Delta, Epsilon
 from testbed.reachability.groups import Isolation
-from testbed.spec import Delta, Epsilon
+from testbed.strict import UnreadableError, configuration
 
 
 class Spent(BaseModel):
@@ -163,10 +162,9 @@ def read(path: Path) -> PolicyConfig:
         SpecError: when it cannot be read.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        data = json.loads(text, parse_float=Decimal) if path.suffix == ".json" else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise SpecError([Problem(str(path), "cannot be read", str(error).replace("\n", " "))]) from None
+        data = configuration(path)
+    except UnreadableError as error:
+        raise SpecError([Problem(error.where, "", error.why)]) from None
     if not isinstance(data, Mapping):
         raise SpecError([Problem(str(path), type(data).__name__, "must map a rule's name to its settings")])
     return parse(data)

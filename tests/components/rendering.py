@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from components.render import Manifest, render
 from testbed import stackfile
@@ -19,8 +16,7 @@ __all__ = ["Manifest", "config", "find", "identity", "render", "spec"]
 
 def config(stack: str = "lab", **changes: Any) -> dict[str, Any]:
     """Configuration of a stack file with changes: ``server__port=1`` sets ``kubeflower:server``'s ``port``."""
-    values: dict[str, Any] = yaml.safe_load((ROOT / f"Pulumi.{stack}.yaml").read_text())["config"]
-    values = copy.deepcopy(values)
+    values = stackfile.load(stackfile.where(stack, ROOT))
     for path, value in changes.items():
         *parents, last = path.split("__")
         target = values

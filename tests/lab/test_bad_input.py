@@ -82,7 +82,7 @@ def test_bad_configuration_is_named_before_anything_starts(
     ("text", "message"),
     [
         ("privacy-budget: {budgte: 0.7}", "privacy-budget.budgte: unknown key"),
-        ("privacy-budget: [", "policies.yaml: cannot be read"),
+        ("privacy-budget: [", "not YAML: "),
         ("[]", "must map a rule's name to its settings"),
     ],
 )

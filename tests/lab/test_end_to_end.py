@@ -152,11 +152,14 @@ def test_packets_go_where_they_are_declared_to(paths: Paths) -> None:
     assert "differences: 0" in done.stdout
 
 
-def test_too_much_epsilon_is_refused_before_anything_changes(paths: Paths, tmp_path: Path) -> None:
+def test_too_much_epsilon_is_refused_before_anything_changes(
+    paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     document = yaml.safe_load((REPOSITORY / "Pulumi.lab.yaml").read_text())
     document["config"]["kubeflower:privacy"].update(epsilon=0.9)
     file = tmp_path / "Pulumi.lab.yaml"
     file.write_text(yaml.safe_dump(document))
+    monkeypatch.setenv(stackfile.ENVIRONMENT, str(file))
     jobs = _names(paths, "jobs")
     done = _pulumi(
         paths, "up", "--yes", "--stack", "lab", "--policy-pack", "policies", "--config-file", str(file), "--color=never"

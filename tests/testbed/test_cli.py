@@ -110,7 +110,7 @@ def test_what_is_no_text_or_nested_without_end_is_refused_in_one_line(
     bad = tmp_path / "bad.json"
     bad.write_text("[" * 100_000)
     assert main(["check", "--policy-config", str(bad), str(clean)]) == 2
-    assert capsys.readouterr().err.startswith(f"testbed: {bad}: nested too deeply")
+    assert capsys.readouterr().err.startswith(f"testbed: {bad}:1: nested deeper")
     bad.write_bytes(b"\xff")
     for name in ("GITHUB_API_URL", "GITHUB_REPOSITORY", "GITHUB_TOKEN"):
         monkeypatch.setenv(name, "x")

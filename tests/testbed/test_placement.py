@@ -21,7 +21,7 @@ def build(**clients: Any) -> Testbed:
             "domain": "d",
             "cpu": cpu,
             "memory": 1000,
-            "disk": 1,
+            "disk": 1000,
         }
         for name, cpu in CPUS.items()
     ]
