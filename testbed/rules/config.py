@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from testbed.budget import Composition, Loss
 from testbed.errors import Problem, SpecError
-from testbed.fields import Delta, Epsilon
+from testbed.fields import Delta, Epsilon, Image
 from testbed.reachability.groups import Isolation
 from testbed.strict import UnreadableError, configuration
 
@@ -61,7 +61,6 @@ class Network(BaseModel):
     isolation: Isolation = "client"
 
 
-Image = Annotated[str, Field(pattern=r"^[^\s@]+(@sha256:[0-9a-f]{64})?$")]
 Kind = Annotated[str, Field(pattern=r"^[a-z0-9.-]+/[A-Za-z0-9]+(/[a-z0-9.-]+)?$")]
 
 
@@ -133,8 +132,9 @@ def parse(data: Mapping[str, Any]) -> PolicyConfig:
         for one in error.errors():
             key = ".".join(str(p) for p in one["loc"])
             shown = "unknown key" if one["type"] == "extra_forbidden" else repr(one["input"])
+            message = one["msg"].removeprefix("Value error, ")
             allowed = "; ".join(f"{rule}: {keys}" for rule, keys in _KEYS.items())
-            problems.append(Problem(key, shown, allowed if shown == "unknown key" else one["msg"]))
+            problems.append(Problem(key, shown, allowed if shown == "unknown key" else message))
         raise SpecError(problems) from None
 
 
