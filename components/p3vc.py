@@ -80,6 +80,7 @@ class Release(pulumi.ComponentResource):
             container="release",
             argv=commands.p3vc_release(made),
             price=price,
+            mounts=(pods.claim("raw", c.MOUNT_SEEDS, read_only=False, sub_path=c.SUBPATH_SEEDS),),
             opts=pulumi.ResourceOptions(parent=self, depends_on=[*needs, *self.volumes]),
         )
         self.record = cluster.record(self.job, inside, job, "release")
@@ -95,6 +96,7 @@ def claim_job(
     container: str,
     argv: Sequence[str],
     price: dict[str, str],
+    mounts: Sequence[pods.Mount] = (),
     opts: pulumi.ResourceOptions,
 ) -> Job:
     """Declare the Job of one claim, awaited until it is complete.
@@ -107,6 +109,7 @@ def claim_job(
         container: name of the container that leaves the record.
         argv: what it runs once the raw data is registered.
         price: annotations that say what is spent and under which claim.
+        mounts: what that container sees beside raw data, ledger and private volume.
         opts: its parent and what comes first.
     """
     own = pulumi.ResourceOptions(
@@ -121,7 +124,7 @@ def claim_job(
             "podFailurePolicy": {
                 "rules": [{"action": "FailJob", "onExitCodes": {"operator": "In", "values": list(c.EXIT_FINAL)}}]
             },
-            "template": _template(spec, client, container, argv, price),
+            "template": _template(spec, client, container, argv, price, more=mounts),
         },
         opts=pulumi.ResourceOptions.merge(opts, own),
     )
@@ -131,7 +134,15 @@ def _labels(client: Client) -> dict[str, str]:
     return {c.LABEL_ROLE: c.ROLE_P3VC, c.LABEL_CLIENT: client.id}
 
 
-def _template(spec: Testbed, client: Client, container: str, argv: Sequence[str], price: dict[str, str]) -> Json:
+def _template(
+    spec: Testbed,
+    client: Client,
+    container: str,
+    argv: Sequence[str],
+    price: dict[str, str],
+    *,
+    more: Sequence[pods.Mount],
+) -> Json:
     made, privacy, group = release(spec, client), spec.privacy, placement.group(spec, client)
     raw = pods.claim("raw", c.MOUNT_RAW, sub_path=c.SUBPATH_DATA)
     ledger = pods.claim("raw", c.MOUNT_LEDGER, read_only=False, sub_path=c.SUBPATH_LEDGER)
@@ -149,6 +160,6 @@ def _template(spec: Testbed, client: Client, container: str, argv: Sequence[str]
         labels={**_labels(client), c.LABEL_NETWORK: group},
         annotations=annotations,
         init=[pods.Container("register", register, resources, (raw, ledger))],
-        containers=[pods.Container(container, argv, resources, (raw, ledger, private))],
+        containers=[pods.Container(container, argv, resources, (raw, ledger, *more, private))],
         restart="Never",
     )

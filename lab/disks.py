@@ -32,7 +32,8 @@ def prepare(paths: Paths, spec: Testbed) -> None:
     for client in placement.clients(spec):
         raw = _client_folder(paths, spec, client) / "raw"
         _folder(private(paths, spec, client))
-        _folder(raw / contract.SUBPATH_LEDGER)
+        for inside in (contract.SUBPATH_LEDGER, contract.SUBPATH_SEEDS):
+            _folder(raw / inside)
         data = _folder(raw / contract.SUBPATH_DATA)
         if not any(data.iterdir()):
             missing.setdefault(client.dataset or spec.dataset.name, []).append(data)

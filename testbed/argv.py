@@ -43,10 +43,10 @@ _CLAIM = frozenset(
         "termination-log",
     ]
 )
-_RELEASE = _CLAIM | {"mechanism", "block", "neighbourhood", "labels", "label-epsilon"}
+_RELEASE = _CLAIM | {"seeds", "mechanism", "block", "neighbourhood", "labels", "label-epsilon"}
 _GRANT = _CLAIM | {"grant", "delta", "rounds", "clipping-norm"}
 _VERIFY = frozenset(["release", "claim"])
-_FOLDERS = frozenset(["data", "out", "ledger", "release"])
+_FOLDERS = frozenset(["data", "out", "ledger", "seeds", "release"])
 
 
 class UnprovenError(ValueError):
@@ -88,6 +88,7 @@ class Spend:
     labels: str
     partition: Partition | None
     disjoint: str | None = None
+    seeds: str | None = None
 
     @property
     def loss(self) -> Loss:
@@ -270,5 +271,5 @@ def _release(o: dict[str, str]) -> Spend:
     label = _epsilon("label-epsilon", o["label-epsilon"]) if "label-epsilon" in o else Decimal(0)
     return Spend(
         o["data"], o["out"], o["ledger"], o["claim"], o["mechanism"], _epsilon("epsilon", o["epsilon"]), label,
-        o["labels"], _partition(o), o.get("disjoint"),
+        o["labels"], _partition(o), o.get("disjoint"), o.get("seeds"),
     )  # fmt: skip

@@ -112,7 +112,18 @@ def _client(number: int) -> Iterator[dict[str, Any]]:
     yield _object("apps/v1", "StatefulSet", "supernode", home, {"replicas": 1, "template": template})
     release = [
         *("p3vc", "release", "--data", c.MOUNT_RAW, "--out", c.MOUNT_PRIVATE, "--ledger", c.MOUNT_LEDGER),
-        *("--claim", f"claim-{number}", "--epsilon", "0.7", "--mechanism", "laplace", "--labels", "public"),
+        *(
+            "--seeds",
+            c.MOUNT_SEEDS,
+            "--claim",
+            f"claim-{number}",
+            "--epsilon",
+            "0.7",
+            "--mechanism",
+            "laplace",
+            "--labels",
+            "public",
+        ),
         *("--partition", f"{number}/100000", "--partitioner", "iid", "--seed", "7", "--disjoint", "one record each"),
     ]
     notes = {
@@ -126,6 +137,7 @@ def _client(number: int) -> Iterator[dict[str, Any]]:
     mounts = (
         _mount("raw", c.MOUNT_RAW, c.SUBPATH_DATA),
         _mount("raw", c.MOUNT_LEDGER, c.SUBPATH_LEDGER, read_only=False),
+        _mount("raw", c.MOUNT_SEEDS, c.SUBPATH_SEEDS, read_only=False),
         _mount("private", c.MOUNT_PRIVATE, read_only=False),
     )
     marks = {k: v for k, v in marks.items() if not k.endswith("ip_address")}

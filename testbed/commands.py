@@ -79,7 +79,16 @@ def p3vc_register(budget: Decimal, composition: str, delta: Decimal | None, clas
 def p3vc_release(release: Release) -> list[str]:
     """Release the raw dataset, or one partition of it, into the private volume."""
     argv = ["p3vc", "release", "--data", c.MOUNT_RAW, "--out", c.MOUNT_PRIVATE, "--ledger", c.MOUNT_LEDGER]
-    argv += ["--claim", release.claim, "--epsilon", str(release.epsilon), "--mechanism", release.mechanism]
+    argv += [
+        "--seeds",
+        c.MOUNT_SEEDS,
+        "--claim",
+        release.claim,
+        "--epsilon",
+        str(release.epsilon),
+        "--mechanism",
+        release.mechanism,
+    ]
     argv += ["--block", str(release.block), "--neighbourhood", str(release.neighbourhood)]
     argv += ["--labels", release.labels, "--format", release.format]
     if release.label_epsilon is not None:

@@ -50,6 +50,7 @@ MULTUS_NETWORKS = "k8s.v1.cni.cncf.io/networks"
 # Paths inside the pods.
 MOUNT_RAW = "/raw"  # p3vc only, read-only: subPath "data" of the raw volume
 MOUNT_LEDGER = "/ledger"  # p3vc only: subPath "ledger" of the raw volume
+MOUNT_SEEDS = "/seeds"  # p3vc's release only: subPath "seeds" of the raw volume
 MOUNT_PRIVATE = "/private"  # p3vc read-write; client read-only
 MOUNT_CA = "/etc/kubeflower/ca"  # ca.crt
 MOUNT_TLS = "/etc/kubeflower/tls"  # tls.crt, tls.key
@@ -61,6 +62,7 @@ MOUNT_RESULTS = "/results"  # server's ServerApp writes, run reads
 MOUNT_HOME = "/app"  # HOME, an emptyDir; uid 49999 as in Flower's own images
 SUBPATH_DATA = "data"
 SUBPATH_LEDGER = "ledger"
+SUBPATH_SEEDS = "seeds"
 
 UID = 49999
 

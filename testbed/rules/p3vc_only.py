@@ -17,7 +17,7 @@ from testbed.workloads import Pod, get
 
 NAME = "p3vc-only"
 # Where a P3-VC container may mount a claim: anywhere else, a mount could lie over the program.
-PLACES = (c.MOUNT_RAW, c.MOUNT_LEDGER, c.MOUNT_PRIVATE)
+PLACES = (c.MOUNT_RAW, c.MOUNT_LEDGER, c.MOUNT_SEEDS, c.MOUNT_PRIVATE)
 
 
 def _made(container: Mapping[str, Any]) -> Register | Spend | Grant | Verify | None:
@@ -94,6 +94,8 @@ class _Judge:
     def _volumes(self, pod: Pod, path: Path_, made: Register | Spend | Grant) -> Use | None:
         """Data, ledger and release are each on their volume; returns the mount of the data."""
         data, ledger = (self._holder(pod, path, name, getattr(made, name)) for name in ("data", "ledger"))
+        if data:
+            self._whole(pod, made, data)
         out = None if isinstance(made, Register) else self._holder(pod, path, "out", made.out)
         if data and not data.read_only:
             edit = Edit("set", pod.owner.key, (*data.path, "readOnly"), True)
@@ -104,9 +106,31 @@ class _Judge:
                 message = "its ledger is not the raw volume's own: one elsewhere knows nothing of what is spent"
                 repair = f"mount the raw volume's subPath {c.SUBPATH_LEDGER} at {made.ledger}"
                 self.report(pod, ledger.path, message, repair)
+        if data and isinstance(made, Spend) and made.seeds is not None:
+            self._seeds(pod, path, made.seeds, data)
         if out and any(use and use.storage.overlaps(out.storage) for use in (data, ledger)):
             self.report(pod, out.volume, "raw and private data are on one volume", "release into a volume of its own")
         return data
+
+    def _whole(self, pod: Pod, made: Register | Spend | Grant, data: Use) -> None:
+        """A part of the data would be another dataset to its ledger, with a budget of its own."""
+        if (data.sub_path, data.mount_path) != (f"/{c.SUBPATH_DATA}", made.data):
+            message = (
+                f"it reads a part of the raw data, {made.data} of {data.sub_path}: a second account of the same data"
+            )
+            repair = f"mount the raw volume's subPath {c.SUBPATH_DATA} at {made.data} and read all of it"
+            self.report(pod, data.path, message, repair)
+
+    def _seeds(self, pod: Pod, path: Path_, folder: str, data: Use) -> None:
+        """A seed undoes the noise: it lies where the raw data lies, and where no copy of the ledger takes it along."""
+        seeds = self._holder(pod, path, "seeds", folder)
+        if seeds and (seeds.storage.name, seeds.sub_path, seeds.mount_path) != (
+            data.storage.name,
+            f"/{c.SUBPATH_SEEDS}",
+            folder,
+        ):
+            message = "its seeds, which undo the noise, are not in the raw volume's own folder for them"
+            self.report(pod, seeds.path, message, f"mount the raw volume's subPath {c.SUBPATH_SEEDS} at {folder}")
 
     def _holder(self, pod: Pod, path: Path_, option: str, folder: str) -> Use | None:
         """The one mount of a claim that a folder of a container lies in."""

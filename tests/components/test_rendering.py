@@ -261,6 +261,8 @@ def test_a_grants_pod_is_its_releases_with_another_command() -> None:
     (one,), (other,) = release.pop("containers"), grant.pop("containers")
     assert release == grant  # the register init container included
     assert (one["name"], other["name"]) == ("release", "grant")
+    assert [m["subPath"] for m in one["volumeMounts"] if m["mountPath"] == c.MOUNT_SEEDS] == [c.SUBPATH_SEEDS]
+    one["volumeMounts"] = [m for m in one["volumeMounts"] if m["mountPath"] != c.MOUNT_SEEDS]  # a grant has no seed
     assert one["command"][:2] + other["command"][:2] == ["p3vc", "release", "p3vc", "grant"]
     assert {**one, "name": "", "command": []} == {**other, "name": "", "command": []}
     notes = jobs["grant"]["spec"]["template"]["metadata"]["annotations"]

@@ -41,6 +41,7 @@ def spend(here: Path, testbed: Testbed) -> Path:
     places = {
         contract.MOUNT_RAW: str(here / "digits.npz"),
         contract.MOUNT_LEDGER: str(here / "ledger"),
+        contract.MOUNT_SEEDS: str(here / "seeds"),
         contract.MOUNT_PRIVATE: str(here / "private"),
         contract.TERMINATION_LOG: str(here / "log"),
     }

@@ -162,7 +162,9 @@ def _release(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from p3vc.release import release  # noqa: PLC0415
 
     _apart(args.out, args.ledger)
-    record, new = release(args.data, args.format, args.out, args.ledger, _request(args), workers=args.workers)
+    record, new = release(
+        args.data, args.format, args.out, args.ledger, _request(args), seeds=args.seeds, workers=args.workers
+    )
     word = "released" if new else "already released"
     return record, (
         f"{record['claim']}: {word}: {record['client_records']} records by {record['mechanism']}, epsilon "
@@ -377,6 +379,12 @@ def _parser() -> argparse.ArgumentParser:
     release.add_argument("--out", type=Path, required=True, help="folder of the private copy")
     release.add_argument("--ledger", type=Path, required=True)
     release.add_argument("--claim", type=arguments.claim, required=True, help="id; the same claim is charged once")
+    release.add_argument(
+        "--seeds",
+        type=Path,
+        help="folder of the noise's seed until the release is whole, where nothing but the raw data is kept or backed "
+        "up; LEDGER.seeds when absent",
+    )
     _request_options(release)
     release.add_argument("--termination-log", type=Path)
 

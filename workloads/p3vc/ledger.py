@@ -14,7 +14,7 @@ Why a seed: a claim interrupted after its commit may have shown part of its outp
 second release. Its noise is a function of the committed seed, so a rerun writes the same bytes and costs nothing
 more. Once complete the seed is destroyed, because seed and release together give the raw data away; a copy that is
 lost later can therefore not be made again under the same claim. Deleting it is as good as the file system's
-deletion; it never leaves the folder that holds the raw data's ledger, mode 0600.
+deletion. Seeds lie outside the ledger's folder (``seeds.py``), so no backup of a ledger undoes any noise.
 """
 
 from __future__ import annotations
@@ -31,23 +31,31 @@ from typing import Any
 
 from p3vc.account import Account, Terms, plain
 from p3vc.accountant import INFINITE, Charge
-from p3vc.chain import Chain, locked, replace, sync_folder
+from p3vc.chain import Chain, locked, replace
 from p3vc.errors import BadInputError, RefusedError
 from p3vc.invariants import Invariants
+from p3vc.seeds import Seeds, beside
 
 _PREFIX = "hmac-sha256:"
 _KEY_BYTES = 32
 
 
 class Ledger:
-    """The accounts in a folder."""
+    """The accounts in a folder.
 
-    def __init__(self, folder: Path, *, create: bool = False) -> None:
+    Args:
+        folder: of the ledger.
+        seeds: where the seeds of releases under way lie; beside the ledger when None.
+        create: make the folder when it is not there.
+    """
+
+    def __init__(self, folder: Path, seeds: Path | None = None, *, create: bool = False) -> None:
         if create:
             folder.mkdir(parents=True, exist_ok=True)
         if not folder.is_dir():
             raise BadInputError(f"--ledger {folder}: no ledger there; register the dataset first with p3vc register")
         self.folder = folder
+        self.seeds = Seeds(beside(folder) if seeds is None else seeds, folder / "seeds")
 
     def identify(self, content: bytes) -> str:
         """Return the name of a dataset in this ledger: its content digest, keyed.
@@ -157,6 +165,7 @@ class Ledger:
                     }
                 )
                 return True
+            self._sweep(account)
             have = {**account.terms.as_json(), **account.invariants.as_json()}
             want = {**terms.as_json(), **invariants.as_json()}
             different = [f"{key} {have[key]} (asked: {want[key]})" for key in have if have[key] != want[key]]
@@ -279,16 +288,17 @@ class Ledger:
             account = self.accounts()[dataset]
             state = account.claims[claim]
             if state.status == "committed":
-                seed = self._seed(claim)
+                seed = self.seeds.find(*self._seed_names(claim))
                 if seed is None or hashlib.sha256(seed).hexdigest() != state.commitment:
                     raise RefusedError(
                         f"claim {claim}: was interrupted and its seed is lost or was destroyed, so its noise cannot "
-                        "be repeated; fresh noise costs again: ask under a new claim id"
+                        f"be repeated: {self.seeds.folder} has none. If it lies elsewhere, name that folder with "
+                        "--seeds; else fresh noise costs again: ask under a new claim id"
                     )
                 return account, seed
+            self._sweep(account)
             seed = os.urandom(32)
-            (self.folder / "seeds").mkdir(mode=0o700, exist_ok=True)
-            replace(self.folder / "seeds" / _name(claim), seed, 0o600)
+            self.seeds.keep(self._seed_names(claim)[0], seed)
             account.append({"type": "commit", "claim": claim, "seed_sha256": hashlib.sha256(seed).hexdigest()})
             return account, seed
 
@@ -300,6 +310,12 @@ class Ledger:
                 account.append({"type": "complete", "claim": claim, "manifest": manifest})
             self._destroy_seed(claim)
             return account
+
+    def _sweep(self, account: Account) -> None:
+        """Destroy the seeds of whole releases, which a crash left between its last two steps."""
+        for claim, state in account.claims.items():
+            if state.status == "complete":
+                self._destroy_seed(claim)
 
     def forfeit(self, claim: str) -> None:
         """Destroy a committed claim's seed, so that its noise falls on no other data; its charge stays."""
@@ -326,14 +342,11 @@ class Ledger:
         raise BadInputError(f"claim {claim}: not in this ledger")
 
     def _destroy_seed(self, claim: str) -> None:
-        path = self.folder / "seeds" / _name(claim)
-        if path.exists():
-            path.unlink()
-            sync_folder(path.parent)
+        self.seeds.destroy(*self._seed_names(claim))
 
-    def _seed(self, claim: str) -> bytes | None:
-        path = self.folder / "seeds" / _name(claim)
-        return path.read_bytes() if path.exists() else None
+    def _seed_names(self, claim: str) -> tuple[str, str]:
+        """Return a seed's name, which is no other ledger's in the same folder, and that of earlier versions."""
+        return self._keyed("seed", claim), _name(claim)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

@@ -35,15 +35,24 @@ from p3vc.sampler import randomised_response
 
 
 def release(
-    data: Path, kind: str, out: Path, folder: Path, request: Request, *, workers: int | None = None
+    data: Path,
+    kind: str,
+    out: Path,
+    folder: Path,
+    request: Request,
+    *,
+    seeds: Path | None = None,
+    workers: int | None = None,
 ) -> tuple[dict[str, Any], bool]:
     """Release a dataset under a claim; returns the record for the termination message and whether it is new.
+
+    ``seeds`` is where the noise's seed lies until the release is whole; beside the ledger when None.
 
     Raises:
         BadInputError: broken data or ledger, or a claim id that stands for something else.
         RefusedError: over budget, no DP claim, or a completed claim whose output is gone.
     """
-    book = Ledger(folder)
+    book = Ledger(folder, seeds)
     if request.mechanism == "paper" and not request.accept_no_claim:
         raise RefusedError(
             f"claim {request.claim}: mechanism paper is not differentially private at any epsilon, so it is refused "
@@ -57,8 +66,11 @@ def release(
     compatible(request, source, account)
     with book.exclusively(request.claim):
         book.compare(out / output.MANIFEST)
-        if request.claim not in book.accounts()[account.dataset].claims:
+        known = book.accounts()[account.dataset].claims.get(request.claim)
+        if known is None:
             _try(out, source.shape)
+        if known is None or known.status == "reserved":
+            book.seeds.prepare()
         account = book.admit(
             account.dataset, request.claim, request.parameters(account), request.charge(account), request.disjoint
         )

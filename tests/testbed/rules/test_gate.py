@@ -81,6 +81,16 @@ def writable_above(manifests: list[Body]) -> None:
         at(container, "/raw").pop("readOnly")
 
 
+def partly(manifests: list[Body]) -> None:
+    for container in (register(manifests), release(manifests)):
+        put(container, "--data", "/raw/part")
+
+
+def other_data(manifests: list[Body], folder: str) -> None:
+    for container in (register(manifests), release(manifests)):
+        at(container, "/raw").update(subPath=folder)
+
+
 GATE: dict[str, tuple[worlds.Mistake, str]] = {
     "a sidecar before it": (first_a_sidecar, "before any other runs"),
     "none": (lambda m: supernode(m).pop("initContainers"), "no init container waits"),
@@ -134,6 +144,16 @@ PLACES: dict[str, tuple[worlds.Mistake, str]] = {
         lambda m: at(release(m), "/ledger").update(name="private"),
         "not the raw volume's",
     ),
+    "seeds in an emptyDir": (lambda m: put(release(m), "--seeds", "/app/seeds"), "--seeds /app/seeds is on: 0"),
+    "seeds in the ledger": (lambda m: at(release(m), "/seeds").update(subPath="ledger"), "not in the raw volume's own"),
+    "seeds below the ledger": (lambda m: put(release(m), "--seeds", "/ledger/seeds"), "not in the raw volume's own"),
+    "seeds on the private volume": (
+        lambda m: at(release(m), "/seeds").update(name="private"),
+        "not in the raw volume's",
+    ),
+    "a part of the data": (partly, "second account"),
+    "a part of the volume": (lambda m: other_data(m, "data/part"), "second account"),
+    "all of the volume": (lambda m: other_data(m, ""), "second account"),
     "registered beside": (lambda m: at(register(m), "/ledger").update(subPath="ledger2"), "not the raw volume's own"),
     "registered in an emptyDir": (lambda m: put(register(m), "--ledger", "/app/l"), "--ledger /app/l is on: 0"),
     "registered for other data": (lambda m: at(register(m), "/raw").update(subPath="data2"), "read 2 raw datasets"),

@@ -55,6 +55,11 @@ class Tool:
         found: dict[str, Any] = json.loads(out)
         return found
 
+    def seeds(self) -> list[Path]:
+        """Return every seed that is kept, in the ledger or beside it."""
+        beside = self.ledger.with_name(f"{self.ledger.name}.seeds")
+        return [file for folder in (beside, self.ledger / "seeds") for file in folder.glob("[!C]*")]
+
     def manifest(self, out: str = "out") -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.folder / out / "manifest.json").read_text())
         return found

@@ -30,7 +30,12 @@ def test_declared_jobs_run(commands: ModuleType, tool: Tool) -> None:
         labels="public", label_epsilon=None, partition=(0, 2), partitioner="dirichlet", alpha=0.5, seed=7,
         format="auto", number=1, disjoint="one camera a person",
     )  # fmt: skip
-    places = {"/raw": tool.data, "/ledger": tool.ledger, "/private": tool.folder / "out"}
+    places = {
+        "/raw": tool.data,
+        "/ledger": tool.ledger,
+        "/private": tool.folder / "out",
+        "/seeds": tool.folder / "seeds",
+    }
     places["/dev/termination-log"] = tool.folder / "termination"
 
     contract = importlib.import_module("testbed.contract")

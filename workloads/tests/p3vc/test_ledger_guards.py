@@ -125,7 +125,7 @@ def test_the_noise_of_a_claim_that_met_other_data_is_never_used(tool: Tool, monk
     save(tool.data, seed=4)
     code, _, err = tool.release("a")
     assert (code, "new claim id" in err) == (2, True)
-    assert list((tool.ledger / "seeds").iterdir()) == []
+    assert tool.seeds() == []
     tool.data.write_bytes(good)
     code, _, err = tool.release("a")
     assert (code, "new claim id" in err) == (3, True)
