@@ -126,10 +126,17 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def create(path: Path, mode: int) -> int:
+    """Make a file to write to, and no other that a link of this name may lead to."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)  # noqa: PTH108
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+
+
 def replace(path: Path, data: bytes, mode: int) -> None:
     """Put ``data`` at ``path`` atomically and durably."""
     beside = path.with_name(f".{path.name}.partial")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    descriptor = create(beside, mode)
     try:
         os.fchmod(descriptor, mode)  # whatever the umask
         write_all(descriptor, data)

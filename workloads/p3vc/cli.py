@@ -30,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         with _stoppable():
+            _places(args)
             record, summary = args.run(args)
     except P3VCError as error:
         return _fail(args, str(error), error.exit_code)
@@ -91,6 +92,32 @@ def _terminate(args: argparse.Namespace, record: dict[str, Any]) -> None:
         args.termination_log.write_text(data)
 
 
+def _places(args: argparse.Namespace) -> None:
+    """Compare what any command writes to with what must stay as it is, before it does anything.
+
+    Raises:
+        BadInputError: they overlap. A record is then written nowhere but where it does no harm.
+    """
+    from p3vc import places, seeds  # noqa: PLC0415
+
+    ledger, data, out = (getattr(args, name, None) for name in ("ledger", "data", "out"))
+    kept: dict[str, Path] = {} if data is None else {"--data": data}
+    if ledger is not None:
+        kept |= {"--ledger": ledger, "--seeds": getattr(args, "seeds", None) or seeds.beside(ledger)}
+    log, args.termination_log = getattr(args, "termination_log", None), None
+    if log is not None:
+        places.report(log, kept)
+        args.termination_log = log
+        if out is not None:
+            places.apart({"--termination-log": log}, {"--out": out}, "which is published")
+    for option, other in (("--ledger", "--data"), ("--seeds", "--data"), ("--seeds", "--ledger")):
+        if option in kept and other in kept:
+            places.apart({option: kept[option]}, {other: kept[other]}, "which is kept and backed up by itself")
+    if out is not None:
+        places.apart({"--out": out}, kept, "which would be published or written over with it")
+        places.apart({"--out": out}, places.ledger_above(out), "whose files must stay as they are")
+
+
 def _register(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from p3vc.account import Terms, plain  # noqa: PLC0415
     from p3vc.register import Declared, register  # noqa: PLC0415
@@ -124,16 +151,6 @@ def _partition(args: argparse.Namespace) -> Partition | None:
     return Partition(index, count, args.partitioner or "iid", alpha, args.seed or 0)
 
 
-def _apart(out: Path, ledger: Path) -> None:
-    """Raise where one is or holds the other: the ledger's key and seeds, which undo the noise, would be published."""
-    one, other = Path(os.path.realpath(out)), Path(os.path.realpath(ledger))
-    if one.is_relative_to(other) or other.is_relative_to(one):
-        raise BadInputError(
-            f"--out {out}: must lie apart from --ledger {ledger}, whose key and seeds would be published with it; name "
-            "another folder"
-        )
-
-
 def _request(args: argparse.Namespace) -> Request:
     from p3vc.request import Request  # noqa: PLC0415
 
@@ -161,7 +178,6 @@ def _request(args: argparse.Namespace) -> Request:
 def _release(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from p3vc.release import release  # noqa: PLC0415
 
-    _apart(args.out, args.ledger)
     record, new = release(
         args.data, args.format, args.out, args.ledger, _request(args), seeds=args.seeds, workers=args.workers
     )
@@ -176,7 +192,6 @@ def _release(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
 def _grant(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from p3vc.grant import Training, grant  # noqa: PLC0415
 
-    _apart(args.out, args.ledger)
     training = Training(
         claim=args.claim,
         grant=args.grant,
@@ -244,6 +259,8 @@ def _audit(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
 def _dataset(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from p3vc import datasets  # noqa: PLC0415
 
+    if args.out.exists():
+        raise BadInputError(f"--out {args.out}: is there already, and no data is written over; name another file")
     if args.name == "digits":
         count = datasets.digits(args.out)
     else:

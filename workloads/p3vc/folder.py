@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from p3vc.errors import BadInputError
-from p3vc.formats import Batch, Piece, Shape, Source, regular
+from p3vc.formats import Batch, Piece, Shape, Source, bounded, regular
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -44,6 +44,8 @@ class Folder(Source):
         self.files = tuple(file for file, _ in entries)
         self._labels = np.array([label for _, label in entries], np.int64)
         self.records = len(entries)
+        if shape is not None:
+            bounded(shape, f"--shape {'x'.join(map(str, shape))}")
         first = shape or _load(self.files[0]).shape
         self.shape = (first[0], first[1], first[2])
 
@@ -83,8 +85,9 @@ def _load(file: Path) -> NDArray[np.uint8]:
             with Image.open(file) as image:
                 _usable(image)
                 grey = image.mode in ("1", "L", "LA")
+                bounded((1 if grey else 3, image.height, image.width), str(file))
                 pixels = np.asarray(image.convert("L" if grey else "RGB"), np.uint8)
-    except MemoryError:
+    except (MemoryError, BadInputError):
         raise
     except Exception as error:  # Pillow's readers may raise anything on damaged bytes
         raise BadInputError(f"{file}: cannot be decoded ({error}); replace or remove it") from error

@@ -28,6 +28,7 @@ from p3vc.errors import BadInputError
 
 FORMATS = ("auto", "npz", "cifar10", "folder")
 Shape = tuple[int, int, int]
+MAX_RECORD_BYTES = 1 << 26  # a release takes some twenty times as much memory for a batch, a record at least
 
 
 class Piece(Protocol):
@@ -95,6 +96,20 @@ class Source(ABC):
         return state.hexdigest()
 
 
+def bounded(shape: tuple[int, ...], what: str) -> None:
+    """Refuse records too large to be released, before memory is taken for one.
+
+    Raises:
+        BadInputError: a record of this shape has more than ``MAX_RECORD_BYTES``.
+    """
+    size = math.prod(shape)
+    if size > MAX_RECORD_BYTES:
+        raise BadInputError(
+            f"{what}: a record of {'x'.join(map(str, shape))} has {size} bytes; at most {MAX_RECORD_BYTES} are "
+            "allowed, for a release needs some twenty times as much memory: cut or shrink the images"
+        )
+
+
 class Npz(Source):
     """An archive with ``images`` (uint8, N x C x H x W) and ``labels`` (integers, N), stored or deflated."""
 
@@ -120,6 +135,7 @@ class Npz(Source):
             )
         if 0 in shape:
             raise BadInputError(f"{path}: 'images' has shape {shape}: there is nothing in it to release")
+        bounded(shape[1:], str(path))
         self.records, self.shape = shape[0], (shape[1], shape[2], shape[3])
         self._images = images
 

@@ -355,7 +355,7 @@ class Ledger:
 
 
 def _meaningful(terms: Terms, records: int) -> None:
-    if terms.composition != "basic" and terms.delta is not None and terms.delta * records >= 1:
+    if terms.delta is not None and terms.delta * records >= 1:
         raise BadInputError(
             f"--delta {terms.delta}: the dataset has {records} records, and a delta of 1/{records} or more would let "
             "one of them be shown whole; it must be well below, for example 1e-5 or less"

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from p3vc.chain import replace, sync_folder
+from p3vc.chain import create, replace, sync_folder
 from p3vc.dataset import batch_records
 from p3vc.errors import BadInputError
 from p3vc.formats import Shape, read_header
@@ -56,7 +56,7 @@ class ArrayWriter:
         self.count = 0
         self._block_bytes = block * self._row_bytes
         self._blocks, self._begun, self._begun_bytes = hashlib.sha256(), hashlib.sha256(), 0
-        self._file = os.open(self.beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        self._file = create(self.beside, 0o600)
         self._behind: _SyncBehind | None = None
 
     @property
