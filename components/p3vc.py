@@ -152,7 +152,9 @@ def _template(
     if made.disjoint is not None and made.partition is not None:
         index, count = made.partition
         annotations |= {c.ANNOTATION_PARTITION: f"{index}/{count}", c.ANNOTATION_DISJOINT: made.disjoint}
-    register = commands.p3vc_register(privacy.budget, privacy.composition, privacy.delta, spec.dataset.classes)
+    register = commands.p3vc_register(
+        privacy.budget, privacy.composition, privacy.delta, spec.dataset.classes, made.neighbourhood
+    )
     return pods.template(
         spec,
         node=client.node,

@@ -11,6 +11,7 @@ CONFIG = {
         "type": ["string", "number"],
         "description": "failure probability of advanced and zcdp; with basic, cap of the deltas of one dataset",
     },
+    "neighbourhood": {"type": "integer", "description": "pixels of a record that a release must protect at least"},
     "spent": {"type": "object", "description": "what ledgers hold: dataset, claim, epsilon and delta"},
 }
 

@@ -26,7 +26,7 @@ VARIABLES = frozenset(["TZ", "LANG", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", 
 FOLDERS = frozenset(["HOME", "TMPDIR"])  # variables that name a scratch folder
 SCRATCH = (c.MOUNT_HOME, "/tmp", "/var/tmp")  # noqa: S108 - emptyDirs of the container
 
-_REGISTER = frozenset(["data", "ledger", "budget", "composition", "delta", "classes"])
+_REGISTER = frozenset(["data", "ledger", "budget", "composition", "delta", "classes", "neighbourhood"])
 _CLAIM = frozenset(
     [
         "data",
@@ -62,6 +62,7 @@ class Register:
     budget: Decimal
     composition: str
     delta: Decimal | None
+    neighbourhood: int | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ class Spend:
     partition: Partition | None
     disjoint: str | None = None
     seeds: str | None = None
+    neighbourhood: int | None = None
 
     @property
     def loss(self) -> Loss:
@@ -242,7 +244,9 @@ def parse(argv: Sequence[Any]) -> Register | Spend | Grant | Verify:
     if verb == "register":
         o = _options(rest, _REGISTER, ("data", "ledger", "budget", "composition"))
         delta = _delta(o["delta"]) if "delta" in o else None
-        return Register(o["data"], o["ledger"], _epsilon("budget", o["budget"]), o["composition"], delta)
+        return Register(
+            o["data"], o["ledger"], _epsilon("budget", o["budget"]), o["composition"], delta, _neighbourhood(o)
+        )
     if verb == "verify":
         o = _options(rest, _VERIFY, ("release", "claim"))
         return Verify(o["release"], o["claim"])
@@ -251,6 +255,13 @@ def parse(argv: Sequence[Any]) -> Register | Spend | Grant | Verify:
     if verb != "release":
         raise UnprovenError(f"p3vc {verb} is not register, release, grant or verify")
     return _release(_options(rest, _RELEASE, ("data", "out", "ledger", "claim", "epsilon", "mechanism", "labels")))
+
+
+def _neighbourhood(o: dict[str, str]) -> int | None:
+    text = o.get("neighbourhood")
+    if text is not None and not (text.isascii() and text.isdigit() and int(text)):
+        raise UnprovenError(f"--neighbourhood {text!r} is not a whole number of pixels above 0")
+    return None if text is None else int(text)
 
 
 def _grant(o: dict[str, str]) -> Grant:
@@ -271,5 +282,5 @@ def _release(o: dict[str, str]) -> Spend:
     label = _epsilon("label-epsilon", o["label-epsilon"]) if "label-epsilon" in o else Decimal(0)
     return Spend(
         o["data"], o["out"], o["ledger"], o["claim"], o["mechanism"], _epsilon("epsilon", o["epsilon"]), label,
-        o["labels"], _partition(o), o.get("disjoint"), o.get("seeds"),
+        o["labels"], _partition(o), o.get("disjoint"), o.get("seeds"), _neighbourhood(o),
     )  # fmt: skip

@@ -69,10 +69,13 @@ class Grant:
         return f"{self.release.client}-training-{self.run}"
 
 
-def p3vc_register(budget: Decimal, composition: str, delta: Decimal | None, classes: int) -> list[str]:
+def p3vc_register(
+    budget: Decimal, composition: str, delta: Decimal | None, classes: int, neighbourhood: int
+) -> list[str]:
     """Register the raw dataset in its ledger; repeating it with the same terms changes nothing."""
     argv = ["p3vc", "register", "--data", c.MOUNT_RAW, "--ledger", c.MOUNT_LEDGER]
     argv += ["--classes", str(classes), "--budget", str(budget), "--composition", composition]
+    argv += ["--neighbourhood", str(neighbourhood)]
     return argv + (["--delta", str(delta)] if delta is not None else [])
 
 

@@ -35,6 +35,11 @@ class Ledger:
     folder: Path
     record: Mapping[str, Any]
 
+    @property
+    def replaced(self) -> bool:
+        """Whether the data's owner began a new dataset in its place: what was spent is not of the present records."""
+        return (self.record.get("closed") or {}).get("action") == "begin"
+
     def claims(self) -> dict[str, dict[str, str]]:
         """Return every claim that counts: its epsilon, a grant's delta and, under a disjointness assertion, its part.
 
@@ -116,13 +121,14 @@ def spent(ledgers: Sequence[Ledger]) -> dict[str, Any]:
     Claims of one id in two accounts are two: all but the first are named with their folder. Parts count in parallel
     where each ledger of a name has one account. Ledgers name data by keys of their own, so nothing here shows that
     these accounts are of copies of one dataset: it is assumed, for the testbed gives them one name. Several accounts
-    in one ledger are of different data, whose parts say nothing about each other.
+    in one ledger are of different data, whose parts say nothing about each other. An account that the data's owner
+    replaced by a new dataset is no account of the data that a testbed declares.
 
     Raises:
         LedgerError: as ``Ledger.claims``.
     """
     accounts: dict[str, dict[tuple[Path, str], Ledger]] = {}
-    for ledger in ledgers:
+    for ledger in (one for one in ledgers if not one.replaced):
         accounts.setdefault(ledger.dataset, {})[ledger.folder.resolve(), ledger.record["dataset"]] = ledger
     return {"privacy-budget": {"spent": {name: _claims(ours) for name, ours in accounts.items()}}}
 

@@ -37,7 +37,11 @@ class Spent(BaseModel):
 
 
 class PrivacyBudget(BaseModel):
-    """Configuration of ``privacy-budget``."""
+    """Configuration of ``privacy-budget``.
+
+    Attributes:
+        neighbourhood: pixels of a record that every release must protect at least.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -45,6 +49,7 @@ class PrivacyBudget(BaseModel):
     testbedBudget: Epsilon | None = None  # noqa: N815 - policy configuration is camelCase by Pulumi's custom
     composition: Composition = "basic"
     delta: Delta | None = None
+    neighbourhood: int = Field(1, ge=1)
     spent: Mapping[str, Mapping[str, Epsilon | Spent]] = Field(default_factory=dict)
 
     @property

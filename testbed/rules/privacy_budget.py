@@ -149,6 +149,7 @@ class _Reader:
 
     def _register(self, owner: Object, path: Path_, made: Register) -> None:
         config = self.config
+        self._protects(owner, path, made)
         if made.budget > config.budget:
             message = f"it registers a budget of {show(made.budget)}; the policy allows {show(config.budget)}"
             self.report(owner, path, message, f"set --budget {show(config.budget)}")
@@ -166,6 +167,15 @@ class _Reader:
             allowed = "none" if config.delta is None else show(config.delta)
             repair = f"register delta {allowed}, or set privacy-budget.delta in the policy configuration"
             self.report(owner, path, f"it registers delta {show(made.delta)}; the policy allows {allowed}", repair)
+
+    def _protects(self, owner: Object, path: Path_, made: Register | Spend) -> None:
+        """An epsilon is worth what it protects: both the release and the terms of the dataset say how much."""
+        least, said = self.config.neighbourhood, made.neighbourhood
+        if (said or 1) < least:
+            what = "registers" if isinstance(made, Register) else "releases for"
+            shown = "no neighbourhood" if said is None else f"a neighbourhood of {said} pixels"
+            message = f"it {what} {shown}; the policy demands at least {least}"
+            self.report(owner, path, message, f"set --neighbourhood {least} (kubeflower:privacy.neighbourhood)")
 
     def _store(self, pod: Pod, path: Path_, data: str) -> str:
         """The volume that holds a folder in a container, by its place."""
@@ -201,8 +211,10 @@ class _Reader:
         self._compare(pod, c.ANNOTATION_CLAIM, made.claim, "claim")
         part = self._part(pod, path, made)
         charge = Charge(dataset, store, made.claim, made.loss, part, pod, path)
-        if isinstance(made, Spend) and made.labels == "private":
-            self.private_labels.add(store)
+        if isinstance(made, Spend):
+            self._protects(owner, path, made)
+            if made.labels == "private":
+                self.private_labels.add(store)
         if isinstance(made, Grant) and part and made.partition and made.partition.by_labels:
             self.by_labels.append(charge)
         self.mechanisms[dataset].add(made.mechanism)

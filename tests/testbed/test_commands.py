@@ -86,8 +86,8 @@ def test_a_grant_says_what_the_run_is_told() -> None:
 
 
 def test_a_delta_is_given_only_where_there_is_one() -> None:
-    assert commands.p3vc_register(Decimal("0.7"), "basic", None, 10)[-1] == "basic"
-    assert commands.p3vc_register(Decimal("0.7"), "zcdp", Decimal("1e-5"), 10)[-2:] == ["--delta", "0.00001"]
+    assert "--delta" not in commands.p3vc_register(Decimal("0.7"), "basic", None, 10, 16)
+    assert commands.p3vc_register(Decimal("0.7"), "zcdp", Decimal("1e-5"), 10, 16)[-2:] == ["--delta", "0.00001"]
 
 
 def test_the_control_connection_is_authenticated_and_the_executors_are_on_loopback() -> None:

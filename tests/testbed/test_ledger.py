@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from decimal import Decimal
 from pathlib import Path
@@ -48,7 +49,7 @@ def spend(here: Path, testbed: Testbed) -> Path:
     (here / "ledger").mkdir()
     e3 = next(one for one in placement.clients(testbed) if one.id == "e3")
     p, granted = testbed.privacy, grant(testbed, e3)
-    register = p3vc_register(p.budget, p.composition, p.delta, testbed.dataset.classes)
+    register = p3vc_register(p.budget, p.composition, p.delta, testbed.dataset.classes, p.neighbourhood)
     jobs = [register, p3vc_release(release(testbed, e3))]
     for argv in [*jobs, *([p3vc_grant(granted)] if granted else [])]:
         p3vc(*(places.get(word, word) for word in argv[1:]))
@@ -174,6 +175,19 @@ def test_a_registration_cut_off_by_a_crash_hides_no_account(folder: Path, tmp_pa
     (tmp_path / f"{'0' * 64}.jsonl").write_bytes(b'{"seq":0,"dataset":')
     (found,) = ledger.read("digits", tmp_path)
     assert found.record["spent"] == "0.7"
+
+
+def test_what_an_owner_replaced_is_not_spent_from_the_new_dataset(folder: Path, tmp_path: Path) -> None:
+    """A raised budget changes no plan; a closed account counts; one in whose place a new dataset began does not."""
+    copy = shutil.copytree(folder, tmp_path / "ledger")
+    before = ledger.spent(ledger.read("digits", folder))
+    signed = ("--ledger", str(copy), "--who", "A. Owner", "--why", "a new cohort")
+    p3vc("owner", "raise", *signed, "--budget", "9")
+    assert ledger.spent(ledger.read("digits", copy)) == before
+    p3vc("owner", "close", *signed)
+    assert ledger.spent(ledger.read("digits", copy)) == before
+    p3vc("owner", "begin", *signed)
+    assert ledger.spent(ledger.read("digits", copy)) == {"privacy-budget": {"spent": {}}}
 
 
 def test_a_ledger_of_nothing_spends_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

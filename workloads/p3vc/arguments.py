@@ -101,6 +101,15 @@ def assertion(text: str) -> str:
     return text
 
 
+def words(text: str) -> str:
+    """Parse who decided something, or why, which is recorded as it is."""
+    if not (3 <= len(text.strip()) <= 500 and text.isprintable()):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not 3 to 500 printable characters; say it for those who ask later"
+        )
+    return text.strip()
+
+
 def claim(text: str) -> str:
     """Parse a claim id."""
     if not (0 < len(text) <= 200 and text.isprintable()):

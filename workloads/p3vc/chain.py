@@ -92,6 +92,8 @@ class Chain:
         new = not self.path.exists()
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o640)
         try:
+            if new:
+                hand_over(descriptor, self.path.parent)
             if os.fstat(descriptor).st_size > self._length:
                 os.ftruncate(descriptor, self._length)  # a torn line
             os.lseek(descriptor, self._length, os.SEEK_SET)
@@ -130,7 +132,16 @@ def create(path: Path, mode: int) -> int:
     """Make a file to write to, and no other that a link of this name may lead to."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)  # noqa: PTH108
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+    hand_over(descriptor, path.parent)
+    return descriptor
+
+
+def hand_over(descriptor: int, folder: Path) -> None:
+    """Give what root made to the folder's owner: a pod under another user must read on what an administrator wrote."""
+    if os.geteuid() == 0:
+        owner = folder.stat()
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def replace(path: Path, data: bytes, mode: int) -> None:
@@ -150,8 +161,11 @@ def replace(path: Path, data: bytes, mode: int) -> None:
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold an exclusive lock on the file at ``path``; the system frees it when the process dies."""
+    new = not path.exists()
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o640)
     try:
+        if new:
+            hand_over(descriptor, path.parent)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:

@@ -121,10 +121,11 @@ def _places(args: argparse.Namespace) -> None:
 def _register(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from p3vc.account import Terms, plain  # noqa: PLC0415
     from p3vc.register import Declared, register  # noqa: PLC0415
+    from p3vc.terms import ended  # noqa: PLC0415
 
     if args.composition != "basic" and args.delta is None:
         raise BadInputError(f"--composition {args.composition} needs --delta, well below 1/records; for example 1e-5")
-    terms = Terms(args.budget, args.composition, args.delta, args.on_violation)
+    terms = Terms(args.budget, args.composition, args.delta, args.on_violation, args.neighbourhood)
     low, high = args.range
     declared = Declared(args.shape, low, high, args.classes, args.records)
     account, new = register(args.data, args.format, args.ledger, terms, declared, workers=args.workers)
@@ -132,10 +133,12 @@ def _register(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     record |= {"invariants": account.invariants.as_json(), "violations": account.violations}
     rule = terms.composition + ("" if terms.delta is None else f" at delta {terms.delta}")
     word = "registered" if new else "already registered on these terms"
-    return (
-        record,
-        f"{account.dataset}: {word}: {account.invariants.records} records, budget {plain(terms.budget)} ({rule})",
-    )
+    said = f"{account.dataset}: {word}: {account.invariants.records} records, budget {plain(terms.budget)} ({rule})"
+    if terms.budget != account.terms.budget:
+        said += f"; its owner has raised the budget to {plain(account.terms.budget)} since: name that to plan with it"
+    if account.closed:
+        said += f"; it {ended(account)}"
+    return record, said
 
 
 def _partition(args: argparse.Namespace) -> Partition | None:
@@ -249,6 +252,24 @@ def _cancel(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     }, f"{args.claim}: cancelled; remaining {left}"
 
 
+def _owner(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    from p3vc.account import plain  # noqa: PLC0415
+    from p3vc.ledger import Ledger  # noqa: PLC0415
+    from p3vc.terms import ended  # noqa: PLC0415
+
+    raised = {key: getattr(args, key) for key in ("budget", "delta") if getattr(args, key, None) is not None}
+    account = Ledger(args.ledger).decide(args.dataset, args.decision, args.who, args.why, raised=raised)
+    record = {"dataset": account.dataset, "decision": account.decisions[-1].as_json(), "terms": account.terms.as_json()}
+    record["remaining"] = plain(account.remaining)
+    if account.closed:
+        return record, f"{account.dataset}: {ended(account)}"
+    delta = "" if account.terms.delta is None else f", delta {plain(account.terms.delta)}"
+    return record, (
+        f"{account.dataset}: budget {plain(account.terms.budget)}{delta}; spent {plain(account.spent)}, remaining "
+        f"{plain(account.remaining)}. A testbed's policy has a cap of its own, which this does not change"
+    )
+
+
 def _audit(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from p3vc.audit import audit, audit_text  # noqa: PLC0415
 
@@ -316,7 +337,7 @@ def _partition_options(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _inspecting(add: Callable[..., argparse.ArgumentParser]) -> None:
+def _inspecting(add: Callable[..., argparse.ArgumentParser], commands: Any) -> None:
     verify = add("verify", _verify, "check that a folder holds a complete release")
     verify.add_argument("--release", type=Path, required=True)
     verify.add_argument("--claim", type=arguments.claim, help="the claim it must be of")
@@ -334,6 +355,24 @@ def _inspecting(add: Callable[..., argparse.ArgumentParser]) -> None:
     cancel = add("cancel", _cancel, "give back a claim that was reserved and never committed")
     cancel.add_argument("--ledger", type=Path, required=True)
     cancel.add_argument("--claim", type=arguments.claim, required=True)
+
+    owner = commands.add_parser("owner", help="decide on an account as the data's owner; recorded in its ledger")
+    decisions = owner.add_subparsers(required=True, metavar="DECISION", dest="decision")
+    for name, text in (
+        ("raise", "give a dataset more budget, or more delta under composition basic"),
+        ("close", "admit no new claim on a dataset"),
+        ("begin", "close a dataset and let other records at its data path be a new one"),
+    ):
+        one = decisions.add_parser(name, help=text, description=text, epilog=_EPILOG)
+        one.set_defaults(run=_owner)
+        one.add_argument("--json", action="store_true", help="print one JSON object")
+        one.add_argument("--ledger", type=Path, required=True)
+        one.add_argument("--dataset", help="digest; needed only where a ledger has several")
+        one.add_argument("--who", type=arguments.words, required=True, help="decides; recorded")
+        one.add_argument("--why", type=arguments.words, required=True, help="in words; recorded")
+        if name == "raise":
+            one.add_argument("--budget", type=arguments.positive, help="the new one, above the present one")
+            one.add_argument("--delta", type=arguments.delta, help="the new one, above the present one")
 
     audit = add("audit", _audit, "measure a lower bound on a mechanism's epsilon")
     audit.add_argument("--mechanism", choices=("laplace", "exponential", "labels", "paper"), required=True)
@@ -378,6 +417,9 @@ def _parser() -> argparse.ArgumentParser:
     register.add_argument("--budget", type=arguments.positive, required=True, help="epsilon of the dataset for ever")
     register.add_argument("--composition", choices=("basic", "advanced", "zcdp"), default="basic")
     register.add_argument("--delta", type=arguments.delta)
+    register.add_argument(
+        "--neighbourhood", type=arguments.whole(1, 2**30), help="pixels that every release must protect at least"
+    )
     register.add_argument("--on-violation", choices=("refuse", "drop"), default="refuse")
     register.add_argument("--shape", type=arguments.shape, metavar="CxHxW", help="declared; the data's own when absent")
     register.add_argument(
@@ -419,7 +461,7 @@ def _parser() -> argparse.ArgumentParser:
     _partition_options(grant)
     grant.add_argument("--termination-log", type=Path)
 
-    _inspecting(add)
+    _inspecting(add, commands)
     return parser
 
 

@@ -19,6 +19,7 @@ deletion. Seeds lie outside the ledger's folder (``seeds.py``), so no backup of 
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import hmac
 import json
@@ -26,6 +27,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +36,10 @@ from p3vc.accountant import INFINITE, Charge
 from p3vc.chain import Chain, locked, replace
 from p3vc.errors import BadInputError, RefusedError
 from p3vc.invariants import Invariants
+from p3vc.places import Known, reaches
 from p3vc.seeds import Seeds, beside
+from p3vc.terms import confirm, ended, meaningful, stricter_neighbourhood, unclaimed
+from p3vc.terms import raised as raise_terms
 
 _PREFIX = "hmac-sha256:"
 _KEY_BYTES = 32
@@ -138,20 +143,27 @@ class Ledger:
         violations: dict[str, int],
         fingerprint: str,
         *,
+        data: Path,
         classes_declared: bool,
     ) -> bool:
         """Open an account, or confirm it on the same terms. Returns whether it is new.
+
+        One data path is one account: a part of the data, or other records at the same path, are a new dataset only
+        once the owner has ended the old one (``decide``). A budget that the account ever had is a right one to name.
 
         A label set that was taken from the data may be declared later, as it is: but not once private labels were
         released under it, for then it has already told of them.
 
         Raises:
             BadInputError: it is registered on other terms, or the delta means nothing for so many records.
+            RefusedError: the data path is another account's, or claims were less than the neighbourhood asked for.
         """
         with self._locked():
-            account = self.accounts().get(dataset)
+            accounts, place = self.accounts(), Known.of(data)
+            account = accounts.get(dataset)
             if account is None:
-                _meaningful(terms, invariants.records)
+                unclaimed(data, accounts.values(), self.folder)
+                meaningful(terms, invariants.records)
                 account = Account(Chain(self.folder / f"{dataset.removeprefix(_PREFIX)}.jsonl"))
                 account.append(
                     {
@@ -161,25 +173,71 @@ class Ledger:
                         "invariants": invariants.as_json(),
                         "violations": violations,
                         "classes_declared": classes_declared,
+                        "data": dataclasses.asdict(place),
                         **self._sight(fingerprint),
                     }
                 )
                 return True
             self._sweep(account)
-            have = {**account.terms.as_json(), **account.invariants.as_json()}
-            want = {**terms.as_json(), **invariants.as_json()}
-            different = [f"{key} {have[key]} (asked: {want[key]})" for key in have if have[key] != want[key]]
-            if different:
-                raise BadInputError(
-                    f"dataset {dataset} is already registered with {', '.join(different)}; the terms of a dataset "
-                    "are fixed once: ask for the registered ones"
-                )
+            confirm(account, terms, invariants, self.folder)
+            if (stricter := stricter_neighbourhood(account, terms)) is not None:
+                account.append({"type": "neighbourhood", "neighbourhood": stricter})
             sight = self._sight(fingerprint)
-            if sight["fingerprint"] not in account.fingerprints:
-                account.append({"type": "seen", **sight})
+            elsewhere = any(
+                reaches(data, known) for one in accounts.values() if one is not account for known in one.places
+            )
+            moved = place not in account.places and not elsewhere
+            if moved or sight["fingerprint"] not in account.fingerprints:
+                account.append({"type": "seen", **sight, **({"data": dataclasses.asdict(place)} if moved else {})})
             if classes_declared and not account.classes_declared and not account.private_labels:
                 account.append({"type": "declare", "classes": invariants.classes})
             return False
+
+    def choose(self, dataset: str | None) -> Account:
+        """Return the account of this name, or when None the only one that is not replaced.
+
+        Raises:
+            BadInputError: none, several and none named, or a broken chain.
+        """
+        accounts = self.accounts()
+        if dataset is not None:
+            if dataset not in accounts:
+                raise BadInputError(f"--dataset {dataset}: not in {self.folder}; it has {', '.join(accounts)}")
+            return accounts[dataset]
+        candidates = [one for one in accounts.values() if not one.replaced] or list(accounts.values())
+        if len(candidates) != 1:
+            known = ", ".join(accounts) or "none; register one first"
+            raise BadInputError(
+                f"--ledger {self.folder}: has {len(accounts)} datasets ({known}); name one with --dataset"
+            )
+        return candidates[0]
+
+    def decide(
+        self, dataset: str | None, action: str, who: str, why: str, *, raised: dict[str, Decimal] | None = None
+    ) -> Account:
+        """Record what a data owner decided of an account.
+
+        Args:
+            dataset: which one; None for the only one.
+            action: ``raise`` budget or delta; ``close``, after which there is no new claim; or ``begin``, which closes
+                and frees the data path for a new dataset.
+            who: decided.
+            why: in words.
+            raised: of ``raise``: ``budget``, ``delta`` or both, each above the present one.
+
+        Raises:
+            BadInputError: no such account, or nothing is raised.
+            RefusedError: it has ended, or no budget would mean anything any more.
+        """
+        with self._locked():
+            account = self.choose(dataset)
+            if account.replaced or (account.closed and action != "begin"):
+                raise RefusedError(f"dataset {account.dataset} {ended(account)}; nothing was changed")
+            entry: dict[str, Any] = {"type": "owner", "action": action, "who": who, "why": why}
+            if action == "raise":
+                entry["terms"] = raise_terms(account, raised or {})
+            account.append(entry)
+            return account
 
     def note(self, dataset: str, fingerprint: str) -> None:
         """Remember that files with this fingerprint hold ``dataset``."""
@@ -255,6 +313,8 @@ class Ledger:
 
     def _afford(self, account: Account, claim: str, charge: Charge) -> None:
         terms, after = account.terms, account.after(charge)
+        if account.closed:
+            raise RefusedError(f"claim {claim} refused: dataset {account.dataset} {ended(account)}; nothing was read")
         if account.spent == INFINITE and charge.epsilon.is_finite():
             raise RefusedError(
                 f"claim {claim}: dataset {account.dataset} has had a release without a DP claim, so its loss is "
@@ -352,14 +412,6 @@ class Ledger:
     def _locked(self) -> Iterator[None]:
         with locked(self.folder / ".lock"):
             yield
-
-
-def _meaningful(terms: Terms, records: int) -> None:
-    if terms.delta is not None and terms.delta * records >= 1:
-        raise BadInputError(
-            f"--delta {terms.delta}: the dataset has {records} records, and a delta of 1/{records} or more would let "
-            "one of them be shown whole; it must be well below, for example 1e-5 or less"
-        )
 
 
 def _afford_delta(account: Account, claim: str, charge: Charge) -> None:

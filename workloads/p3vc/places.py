@@ -9,9 +9,36 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from p3vc.errors import BadInputError
+
+
+@dataclass(frozen=True)
+class Known:
+    """A place as a ledger remembers it: a folder keeps its identity where it is mounted or renamed.
+
+    Attributes:
+        path: the real path.
+        device: number of the file system.
+        inode: of the folder or file on it.
+    """
+
+    path: str
+    device: int
+    inode: int
+
+    @staticmethod
+    def of(path: Path) -> Known:
+        """Return what there is to know of a path.
+
+        Raises:
+            OSError: nothing is there.
+        """
+        real = os.path.realpath(path)
+        found = os.stat(real)  # noqa: PTH116
+        return Known(real, found.st_dev, found.st_ino)
 
 
 def overlap(one: Path, other: Path) -> bool:
@@ -19,12 +46,24 @@ def overlap(one: Path, other: Path) -> bool:
     return _within(one, other) or _within(other, one)
 
 
+def reaches(path: Path, known: Known) -> bool:
+    """Whether a path is, lies in or holds a place that was known before, by another name too if it still exists."""
+    return overlap(path, Path(known.path)) or any(
+        _identity(part) == (known.device, known.inode) for part in _upwards(path)
+    )
+
+
+def _upwards(path: Path) -> tuple[Path, ...]:
+    real = Path(os.path.realpath(path))
+    return (real, *real.parents)
+
+
 def _within(path: Path, folder: Path) -> bool:
-    real, base = Path(os.path.realpath(path)), Path(os.path.realpath(folder))
-    if real.is_relative_to(base):
+    base = Path(os.path.realpath(folder))
+    if base in _upwards(path):
         return True
     identity = _identity(base)
-    return identity is not None and any(_identity(part) == identity for part in (real, *real.parents))
+    return identity is not None and any(_identity(part) == identity for part in _upwards(path))
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -54,9 +93,7 @@ def apart(written: Mapping[str, Path], kept: Mapping[str, Path], why: str) -> No
 
 def ledger_above(path: Path) -> dict[str, Path]:
     """Return the ledger that a path lies in, by the name under which a message speaks of it, if there is one."""
-    real = Path(os.path.realpath(path))
-    above = (real, *real.parents)
-    found = [folder for folder in above if (folder / "key").is_file() and any(folder.glob("*.jsonl"))]
+    found = [folder for folder in _upwards(path) if (folder / "key").is_file() and any(folder.glob("*.jsonl"))]
     return {"the ledger": found[0]} if found else {}
 
 

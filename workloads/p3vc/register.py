@@ -35,6 +35,7 @@ def register(
     Raises:
         BadInputError: the data is broken, violates an invariant, or is registered on other terms; or the delta is too
             large for it.
+        RefusedError: the data path is another account's, or what was released protects less than is asked.
     """
     source = open_source(data, kind, declared.shape)
     if declared.shape is not None and source.kind != "folder" and source.shape != declared.shape:
@@ -55,6 +56,7 @@ def register(
         invariants,
         violations.as_json(),
         fingerprint,
+        data=data,
         classes_declared=declared.classes is not None,
     )
     return book.accounts()[dataset], new

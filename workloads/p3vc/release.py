@@ -120,7 +120,14 @@ def compatible(request: Request, source: Source, account: Account) -> None:
 
     Raises:
         BadInputError: the claim on private labels would not hold.
+        RefusedError: it protects fewer pixels than the dataset's owner demands.
     """
+    least = account.terms.neighbourhood
+    if request.claim not in account.claims and least is not None and request.neighbourhood < least:
+        raise RefusedError(
+            f"claim {request.claim} refused: --neighbourhood {request.neighbourhood} protects fewer pixels than the "
+            f"{least} that dataset {account.dataset} is registered for; ask for {least} or more. Nothing was read"
+        )
     part = request.partition
     if part is not None and part.partitioner == "dirichlet" and request.label_epsilon is not None:
         raise BadInputError(

@@ -8,7 +8,6 @@ from typing import Any
 from p3vc import mechanisms
 from p3vc.account import Account, plain
 from p3vc.accountant import tightest
-from p3vc.errors import BadInputError
 from p3vc.expected import expected_error
 from p3vc.ledger import Ledger
 from p3vc.register import recognise
@@ -22,14 +21,7 @@ def ledger_report(folder: Path, dataset: str | None) -> dict[str, Any]:
     Raises:
         BadInputError: none, several and none named, or a broken chain.
     """
-    accounts = Ledger(folder).accounts()
-    if dataset is None and len(accounts) != 1:
-        known = ", ".join(accounts) or "none; register one first"
-        raise BadInputError(f"--ledger {folder}: has {len(accounts)} datasets ({known}); name one with --dataset")
-    try:
-        account = accounts[dataset] if dataset else next(iter(accounts.values()))
-    except KeyError:
-        raise BadInputError(f"--dataset {dataset}: not in {folder}; it has {', '.join(accounts)}") from None
+    account = Ledger(folder).choose(dataset)
     figure, method = tightest(account.charges, account.terms.composition, account.terms.delta)
     return {
         "dataset": account.dataset,
@@ -39,6 +31,8 @@ def ledger_report(folder: Path, dataset: str | None) -> dict[str, Any]:
         "delta_spent": plain(account.delta_spent),
         "tightest": {"epsilon": plain(figure), "method": method},
         "invariants": account.invariants.as_json(),
+        "closed": account.closed.as_json() if account.closed else None,
+        "decisions": [one.as_json() for one in account.decisions],
         "claims": {name: _claim(account, name) for name in account.claims},
         "head": account.chain.head,
         "entries": account.chain.entries,
@@ -72,6 +66,11 @@ def ledger_text(record: dict[str, Any]) -> str:
     if any("rho" in claim for claim in record["claims"].values()):
         bound = f" of {record['delta']}" if record["composition"] == "basic" else ", which does not add under this rule"
         lines.append(f"delta      {record['delta_spent']}{bound}")
+    if record["neighbourhood"]:
+        lines.append(f"protects   at least {record['neighbourhood']} pixels of a record")
+    for one in record["decisions"]:
+        did = {"raise": "raised the budget", "close": "closed", "begin": "ended, for a new dataset"}[one["action"]]
+        lines.append(f"owner      {did} on {one['time']}: {one['who']}, {one['why']}")
     for name, claim in record["claims"].items():
         epsilon = f"epsilon {claim['epsilon']}"
         if "rho" in claim:

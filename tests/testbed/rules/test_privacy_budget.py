@@ -77,6 +77,40 @@ def test_the_stack_cannot_raise_the_cap() -> None:
     assert any("7 of 0.7" in m for m in messages)
 
 
+def test_a_budget_that_an_owner_raised_changes_no_cap() -> None:
+    """Declared or already spent: what a ledger would admit is not what the policy allows."""
+    messages = [v.message for v in found(worlds.bodies(privacy__budget=1.4, privacy__release=2))]
+    assert any("registers a budget of 1.4; the policy allows 0.7" in m for m in messages)
+    (violation,) = found(worlds.bodies(privacy__release=2), {"spent": {"digits": {"before the raise": "0.7"}}})
+    assert "1.4 of 0.7" in violation.message
+
+
+@pytest.mark.parametrize("least", [3, 2, 1, None])
+def test_the_policy_sets_the_least_that_is_protected(least: int | None) -> None:
+    manifests = worlds.bodies(privacy__neighbourhood=2)
+    messages = [v.message for v in found(manifests, None if least is None else {"neighbourhood": least})]
+    if least == 3:
+        told = "a neighbourhood of 2 pixels; the policy demands at least 3"
+        assert {f"it registers {told}", f"it releases for {told}"} == set(messages)
+    else:
+        assert not messages
+
+
+def test_a_release_that_does_not_say_what_it_protects_is_refused() -> None:
+    manifests = worlds.bodies()
+    put(manifests, "--neighbourhood", None)
+    (violation,) = [v for v in found(manifests, {"neighbourhood": 2}) if "no neighbourhood" in v.message]
+    assert violation.message == "it releases for no neighbourhood; the policy demands at least 2"
+    assert "--neighbourhood 2" in violation.repair
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "many", "²"])
+def test_a_neighbourhood_is_a_number_of_pixels(value: str) -> None:
+    manifests = worlds.bodies()
+    put(manifests, "--neighbourhood", value)
+    assert any(f"--neighbourhood {value!r} is not a whole number" in v.message for v in found(manifests))
+
+
 def test_what_the_ledger_holds_counts_and_the_same_claim_counts_once() -> None:
     manifests = worlds.bodies()
     claim = argv(manifests)[argv(manifests).index("--claim") + 1]

@@ -47,7 +47,7 @@ def test_declared_jobs_run(commands: ModuleType, tool: Tool) -> None:
     grant = commands.Grant(
         release=release, run="0123456789ab", epsilon=Decimal("0.3"), delta=Decimal("1E-6"), rounds=10, clipping_norm=1.0
     )
-    assert run(commands.p3vc_register(Decimal("1.0"), "basic", Decimal("1E-6"), 10)) == 0
+    assert run(commands.p3vc_register(Decimal("1.0"), "basic", Decimal("1E-6"), 10, 2)) == 0
     assert run(commands.p3vc_verify(release.claim)) == 2
     assert run(commands.p3vc_release(release)) == 0
     assert run(commands.p3vc_release(release)) == 0
@@ -73,7 +73,7 @@ def test_every_declared_release_parses(commands: ModuleType, mechanism: str, par
     )  # fmt: skip
     args = cli._parser().parse_args(commands.p3vc_release(release)[1:])
     assert (args.claim, args.epsilon, args.mechanism) == (release.claim, Decimal("1E-12"), mechanism)
-    terms = commands.p3vc_register(Decimal("10"), "zcdp", Decimal("1E-5"), 10)
+    terms = commands.p3vc_register(Decimal("10"), "zcdp", Decimal("1E-5"), 10, 16)
     assert cli._parser().parse_args(terms[1:]).delta == Decimal("1E-5")
 
 

@@ -56,7 +56,7 @@ def test_no_backup_of_the_ledger_undoes_the_noise(crashes: dict[str, Any]) -> No
     """Whatever the folder held at any moment of a release, as it is, in part, in hexadecimal or hashed, is no seed."""
     backup = crashes["backup"]
     assert backup["code"] == 0
-    assert backup["copies"] > 10
+    assert backup["copies"] >= 8
     assert backup["tried"] > 1000
     assert backup["undone"] == []
 
