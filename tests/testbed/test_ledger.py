@@ -16,7 +16,7 @@ from testbed import cli, contract, ledger, placement
 from testbed.budget import Loss
 from testbed.commands import p3vc_grant, p3vc_register, p3vc_release
 from testbed.grants import grant
-from testbed.manifests import Object
+from testbed.manifests import Object, expand
 from testbed.releases import release
 from testbed.rules import judge
 from testbed.rules.config import parse
@@ -121,7 +121,7 @@ def test_the_next_run_is_added_to_the_one_that_was_granted(granted: Path) -> Non
     spent = ledger.spent(ledger.read("digits", granted))["privacy-budget"]
 
     def refused(**changes: Any) -> list[str]:
-        objects = [Object(one) for one in render(spec("lab", **{**DP, **changes}))]
+        objects = [o for one in render(spec("lab", **{**DP, **changes})) for o in expand(one, "lab")]
         config = parse({"privacy-budget": {**spent, "delta": "2e-6"}})
         return [v.message for v in judge(Context(objects, config))]
 
