@@ -109,10 +109,26 @@ def privacy(spec: Testbed) -> dict[str, Any]:
         "budget": decimal(p.budget),
         "testbedBudget": decimal(p.testbed_budget or p.budget),
         "disjoint": p.disjoint,
+        "notCovered": not_covered(spec),
         "datasets": datasets,
         "epsilon": decimal(whole),
         "training": _training(training, shares),
     }
+
+
+def not_covered(spec: Testbed) -> list[str]:
+    """What leaves the clients under no claim at all, in words; empty when there is nothing."""
+    found = []
+    if spec.privacy.labels == "public":
+        found.append("labels, and how many records have which: they are released in clear")
+        found.append("each round's loss, accuracy and train-loss: they depend on labels in clear")
+    elif spec.federation.training_dp:
+        found.append(
+            "each round's loss, accuracy and train-loss beside a run's noise: the releases' claim alone covers them"
+        )
+    if spec.privacy.mechanism == "paper" or any(one.privacy.mechanism == "paper" for one in placement.clients(spec)):
+        found.append("releases by mechanism paper: it makes no claim")
+    return found
 
 
 def _training(one: TrainingDp | None, shares: int) -> dict[str, str] | None:

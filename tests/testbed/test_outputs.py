@@ -71,3 +71,12 @@ def test_training_is_told_apart_from_the_releases() -> None:
 
 def test_every_node_is_listed() -> None:
     assert outputs.nodes(spec("lab")) == {"c1": [], "c2": [], "e1": ["e1"], "e2": [], "e3": ["e3"], "e4": ["e4"]}
+
+
+def test_the_outputs_say_what_no_claim_covers() -> None:
+    public = outputs.privacy(spec("lab"))["notCovered"]
+    assert any("loss, accuracy and train-loss" in one and "labels in clear" in one for one in public)
+    private: dict[str, Any] = {"privacy__labels": "private", "privacy__label_epsilon": 0.1, "dataset__partition": "iid"}
+    assert outputs.privacy(spec("lab", **private))["notCovered"] == []
+    paper = outputs.privacy(spec("lab", **private, privacy__mechanism="paper"))["notCovered"]
+    assert paper == ["releases by mechanism paper: it makes no claim"]

@@ -28,7 +28,8 @@ GRANT = "training.json"
 _MODE = 0o640
 _MOVES = (
     "its clipped update moves by at most 2 clipping norms, and every round's mean over n clients has noise of standard "
-    "deviation noise_multiplier x clipping_norm / n"
+    "deviation noise_multiplier x clipping_norm / n. Only the models have that noise: loss, accuracy, train-loss and "
+    "counts, which clients report beside them, have none, and this claim does not cover them"
 )
 _RELATION = f"any of the client's records replaced, one or all: {_MOVES}"
 # A record with another label would be another client's, and two updates would move: labels stay, as for the release.

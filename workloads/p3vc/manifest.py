@@ -12,6 +12,12 @@ from p3vc.keystream import NAME as KEYSTREAM
 from p3vc.request import Request
 from p3vc.sensitivity import Relation
 
+# Who sees any of these sees a function of the labels in clear.
+_NOT_COVERED = (
+    "the labels, how many records have which, and what is computed from them: loss, accuracy and train-loss of whoever "
+    "trains on the release"
+)
+
 
 def manifest(
     request: Request,
@@ -47,6 +53,7 @@ def manifest(
         "epsilon": plain(request.total),
         "epsilon_features": plain(request.epsilon) if mechanism.private else None,
         "epsilon_labels": None if request.label_epsilon is None else plain(request.label_epsilon),
+        "not_covered": None if private_labels and not paper else _NOT_COVERED,
         "labels": "k-ary randomised response" if private_labels else "public, outside the claim",
         "expected_error": None
         if paper
@@ -62,8 +69,12 @@ def manifest(
 def _statement(request: Request, mechanism: mechanisms.Mechanism) -> str:
     if not mechanism.private:
         return "no DP claim: the noise scale is the image's own noised mean, so the likelihood ratio is unbounded"
-    what = "features and label" if request.label_epsilon is not None else "features, given the label"
-    return f"{plain(request.total)}-differential privacy (pure) for one record's {what}"
+    if request.label_epsilon is not None:
+        return f"{plain(request.total)}-differential privacy (pure) for one record's features and label"
+    return (
+        f"{plain(request.total)}-differential privacy (pure) for one record's features, given the label; no claim "
+        f"covers {_NOT_COVERED}"
+    )
 
 
 def record(content: dict[str, Any], digest: str, account: Account) -> dict[str, Any]:

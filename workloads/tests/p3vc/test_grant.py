@@ -32,7 +32,10 @@ def test_a_grant_is_charged_once_and_says_what_the_run_may_do(tool: Tool) -> Non
     path = tool.folder / "out" / "training.json"
     content = json.loads(path.read_text())
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
-    assert "any of the client's records replaced" in content.pop("relation")
+    relation = content.pop("relation")
+    assert "any of the client's records replaced" in relation
+    assert "loss, accuracy, train-loss and counts" in relation
+    assert relation.endswith("this claim does not cover them")
     assert content == {
         "grant": GRANT, "claim": "t", "dataset": tool.state()["dataset"], "epsilon": "0.3", "delta": "0.000001",
         "rounds": 10, "clipping_norm": 1.0, "noise_multiplier": z,

@@ -461,3 +461,16 @@ def test_digits_are_real_and_deterministic(tool: Tool) -> None:
         assert held["images"].dtype == np.uint8
         assert held["images"].max() == 255
         assert np.bincount(held["labels"]).min() > 170
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_a_manifest_says_that_no_claim_covers_labels_in_clear(tool: Tool, *, private: bool) -> None:
+    tool.register("--classes", "5")
+    tool.release("a", "0.7", "out", *(("--labels", "private", "--label-epsilon", "0.1") if private else ()))
+    manifest = tool.manifest()
+    if private:
+        assert manifest["not_covered"] is None
+        assert manifest["statement"].endswith("features and label")
+    else:
+        assert "loss, accuracy and train-loss" in manifest["not_covered"]
+        assert manifest["not_covered"] in manifest["statement"]
