@@ -10,13 +10,10 @@ from typing import Any
 
 from testbed import contract as c
 from testbed.manifests import Object, Unknown
+from testbed.reachability import properties
 from testbed.workloads import Pod
 
 DEFAULT_NETWORK = "v1.multus-cni.io/default-network"
-# Fields of a network selection that this module reads, and those that give no NIC another place or address.
-READ = ("name", "namespace", "interface", "mac", "ips")
-HARMLESS = ("bandwidth", "default-route")
-CONFIG = ("cniversion", "name", "type", "server_socket", "provider")  # of a kube-ovn network that is that and no more
 _NAME = re.compile(r"[a-z0-9](?:[-a-z0-9]*[a-z0-9])?")
 
 
@@ -101,7 +98,7 @@ def selections(pod: Pod, key: str) -> Iterator[Selection]:
         for part in value.split(","):
             yield _text(part, pod, key)
         return
-    entries = cni(value, *READ, *HARMLESS)
+    entries = cni(value, *properties.SELECTION)
     if not isinstance(entries, list):
         raise ValueError("it is not a list")
     for entry in entries:
@@ -128,13 +125,8 @@ def _entry(entry: Any, pod: Pod, key: str) -> Selection:
     if not isinstance(ips, list) or not all(isinstance(ip, str) for ip in ips):
         raise ValueError("'ips' is not a list of texts")
     doubts = list(_home(key, texts[0]))
-    if ips:  # Kube-OVN pkg/controller/pod.go, IPRequest
-        doubts.append(("'ips' gives a NIC another address than its annotation", "give it by ip_address, without 'ips'"))
-    doubts += [
-        (f"{field!r} of a network selection is not modelled", f"remove {field!r}")
-        for field, value in entry.items()
-        if field not in (*READ, *HARMLESS) and value not in (None, "", [], {})
-    ]
+    for path, why in properties.hazards(properties.SELECTION, entry):
+        doubts.append((f"{path[0]!r} of a network selection: {why}", f"remove {path[0]!r}"))
     return Selection(key, texts[0] or pod.namespace, entry["name"], texts[1], tuple(ips), tuple(doubts))
 
 
@@ -169,8 +161,8 @@ def problem(attachment: Object) -> tuple[str, bool]:
     provider = f"{attachment.name}.{attachment.namespace}.ovn"
     if config.get("provider") != provider:
         return f"has provider {config.get('provider')!r}, not {provider!r}: what it attaches is unknown", True
-    more = next((key for key, value in config.items() if key not in CONFIG and value not in (None, "", [], {})), None)
-    return (f"has {more!r}, which is not modelled" if more else ""), True
+    more = next(properties.hazards(properties.CONFIG, config), None)
+    return (f"has {more[0][0]!r}: {more[1]}" if more else ""), True
 
 
 def declared(objects: tuple[Object, ...]) -> dict[tuple[str, str], Object]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from testbed import contract as c
 from testbed.manifests import Object, Path_, mapping, sequence
-from testbed.reachability import filters, networks, routers, space
+from testbed.reachability import filters, networks, properties, routers, space
 from testbed.reachability.acl import Origin
 from testbed.reachability.bindings import Binding, bindings, namespace_labels
 from testbed.reachability.lookup import Lookup
@@ -23,10 +23,6 @@ from testbed.selectors import selects
 from testbed.unknown import unresolved
 from testbed.workloads import Pod, is_workload, pods
 
-# Kinds of kubeovn.io that this model reads, or that carry no traffic by themselves.
-MODELLED = frozenset(
-    ["Vpc", "Subnet", "SecurityGroup", "SwitchLBRule", "IP", "IPPool", "QoSPolicy", "ProviderNetwork", "Vlan"]
-)
 POLICY_TIERS = frozenset(["AdminNetworkPolicy", "BaselineAdminNetworkPolicy", "ClusterNetworkPolicy"])
 _WORD = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?")
 _ADDRESS = re.compile(r"\d{1,3}(?:\.\d{1,3}){3}(?:/\d{1,2})?|[0-9A-Fa-f]*:[0-9A-Fa-f:]+(?:/\d{1,3})?")
@@ -201,7 +197,7 @@ def _outside(
     vpcs = set(routers) - {c.DEFAULT_VPC}
     ours = [namespace_labels(n, namespaces) for n in {p.pod.namespace for p in ports if p.pod.client or p.pod.role}]
     for obj in objects:
-        if obj.group == "kubeovn.io" and obj.kind not in MODELLED:
+        if obj.group == "kubeovn.io" and obj.kind not in properties.KINDS:
             yield from _mentions(obj, subnets, vpcs, homes)
         elif obj.kind in POLICY_TIERS:
             actions = {mapping(r).get("action") for side in ("ingress", "egress") for r in sequence(obj.spec.get(side))}

@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import Any
 
 from testbed import contract as c
-from testbed.manifests import Object, sequence
-from testbed.reachability import match, space
+from testbed.manifests import Object, dotted, sequence
+from testbed.reachability import match, properties, space
 from testbed.reachability.acl import Origin, Rule, ordered
 from testbed.reachability.space import ALL, Interval
 
@@ -20,39 +20,6 @@ JOIN_SUBNET, JOIN_CIDR = "join", "100.64.0.0/16"
 # Kube-OVN pkg/util/const.go: SubnetAllowPriority 1001, DefaultDropPriority 1000, NodeAllowPriority 3000,
 # AllowEWTrafficPriority 1900.
 PRIVATE_DROP, PRIVATE_ALLOW, EAST_WEST_ALLOW, NODE_ALLOW = 1000, 1001, 1900, 3000
-
-SUBNET_HARMLESS = frozenset(
-    [
-        "default",
-        "vpc",
-        "protocol",
-        "namespaces",
-        "namespaceSelectors",
-        "cidrBlock",
-        "gateway",
-        "excludeIps",
-        "provider",
-        "mtu",
-        "gatewayType",
-        "gatewayNode",
-        "natOutgoing",
-        "disableGatewayCheck",
-        "private",
-        "allowSubnets",
-        "acls",
-        "allowEWTraffic",
-        "disableInterConnection",
-        "enableLb",
-        "enableDHCP",
-        "dhcpV4Options",
-        "dhcpV6Options",
-        "enableIPv6RA",
-        "ipv6RAConfigs",
-        "enableEcmp",
-        "enableMulticastSnoop",
-        "nodeNetwork",
-    ]
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,10 +149,8 @@ def subnet(obj: Object, join: tuple[Interval, ...]) -> tuple[Subnet, list[Hazard
     for index, entry in enumerate(sequence(spec.get("acls"))):
         for side, rule in _acl(obj, index, entry):
             (to_port if side == "to-lport" else from_port).append(rule)
-    for key in spec:
-        if key not in SUBNET_HARMLESS and spec[key] not in (None, False, "", [], {}, 0):
-            why = "traffic leaves OVN here, and what is beyond it is not modelled"
-            unmodelled(("spec", key), why, f"remove {key}")
+    for path, why in properties.hazards(properties.SUBNET, spec):
+        unmodelled(("spec", *path), why, f"remove {dotted(path)}")
     vpc, provider = str(spec.get("vpc") or c.DEFAULT_VPC), str(spec.get("provider") or "ovn")
     return Subnet(obj.name, vpc, cidrs, obj, private, provider, ordered(to_port), ordered(from_port)), hazards
 

@@ -8,13 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from testbed import contract as c
-from testbed.manifests import Object, mapping, sequence
-from testbed.reachability import match, space
+from testbed.manifests import Object, dotted, mapping, sequence
+from testbed.reachability import match, properties, space
 from testbed.reachability.acl import Origin
 from testbed.reachability.networks import Hazard, Subnet
 from testbed.reachability.space import Interval, Region
-
-VPC_HARMLESS = frozenset(["namespaces", "defaultSubnet", "staticRoutes", "policyRoutes", "vpcPeerings"])
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,10 +134,9 @@ def _peerings(vpcs: Mapping[str, Object]) -> tuple[Peerings, list[Hazard]]:
 
 
 def _beyond(vpc: Object) -> Iterator[Hazard]:
-    for key, value in vpc.spec.items():
-        if key not in VPC_HARMLESS and value not in (None, False, "", [], {}):
-            why = "the VPC gets a port on a network outside this model"
-            yield Hazard(Origin(vpc, ("spec", key)), why, f"remove {key}", vpc=vpc.name)
+    for path, why in properties.hazards(properties.VPC, vpc.spec):
+        if path[-1] != "routeTable":  # told by the route as a whole
+            yield Hazard(Origin(vpc, ("spec", *path)), why, f"remove {dotted(path)}", vpc=vpc.name)
 
 
 def build(objects: Iterable[Object], subnets: Mapping[str, Subnet]) -> tuple[dict[str, Router], list[Hazard]]:

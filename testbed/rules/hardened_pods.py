@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from testbed import contract as c
 from testbed.edits import Edit
 from testbed.manifests import Object, Path_, mapping, sequence
+from testbed.reachability import properties
 from testbed.reachability.attachments import DEFAULT_NETWORK
 from testbed.rules import programs
 from testbed.rules.context import Context
@@ -19,53 +19,12 @@ from testbed.rules.violation import Violation, violation
 from testbed.workloads import Pod, namespace_labels
 
 NAME = "hardened-pods"
-NIC_FIELDS = frozenset(
-    [
-        "logical_switch",
-        "ip_address",
-        "mac_address",
-        "ip_pool",
-        "port_security",
-        "default_route",
-        "allocated",
-        "cidr",
-        "gateway",
-        # Quality of service: it delays or drops packets, and lets none pass.
-        "ingress_rate",
-        "egress_rate",
-        "latency",
-        "limit",
-        "loss",
-        "jitter",
-    ]
-)
 PROJECTED = ("configMap", "secret", "downwardAPI")  # the others are identities at the API server
 # What Kubernetes itself grants to everyone: plugin/pkg/auth/authorizer/rbac/bootstrappolicy/policy.go.
 FOR_EVERYONE = frozenset(["system:basic-user", "system:discovery", "system:public-info-viewer"])
 _SERVICE_ACCOUNT = "system:serviceaccount:"
 _TOKEN = "kubernetes.io/service-account-token"  # noqa: S105 - a type of secret
 _LONG = 16  # bytes; a shorter value under another name may be equal by chance
-_NIC = re.compile(r"^(?:(?P<provider>[a-z0-9.-]+)\.)?(?:ovn\.)?kubernetes\.io/(?P<field>[a-z0-9_-]+)$")
-DANGEROUS = frozenset(
-    [
-        "routes",
-        "security_groups",
-        "port_vips",
-        "layer2_forward",
-        "mirror",
-        "eip",
-        "snat",
-        "vip",
-        "aaps",
-        "north_gateway",
-        "bgp",
-        "chassis",
-        "fip_enable",
-        "fip_name",
-        "eip_name",
-        "vpc_nat_gw",
-    ]
-)
 
 
 class _Judge:
@@ -146,17 +105,16 @@ class _Judge:
             self.put(pod, (*at, "seccompProfile"), {"type": "RuntimeDefault"}, "its system calls are not filtered")
 
     def _annotations(self, pod: Pod) -> None:
-        nic_domains = {"ovn"} | {nic.name for nic in self.context.model.nics_of.get(pod, ()) if not nic.primary}
-        for key in pod.annotations:
-            domain, _, field = str(key).rpartition("/")
-            nic = domain.removesuffix(".kubernetes.io") if domain.endswith(".kubernetes.io") else None
-            known = nic is not None and (nic in nic_domains or nic.endswith(".ovn") or field in DANGEROUS)
-            if known and field not in NIC_FIELDS and pod.annotations[key] not in ("", "false"):
-                self.drop(
-                    pod,
-                    pod.annotation(key),
-                    f"NIC annotation {field} lets packets pass that its subnet does not give it",
-                )
+        providers = {"ovn"} | {nic.name for nic in self.context.model.nics_of.get(pod, ()) if not nic.primary}
+        for key, value in pod.annotations.items():
+            provider, field = properties.nic_field(str(key)) or (None, "")
+            found = properties.NIC.get(field, properties.UNKNOWN)
+            refused = found.status == "hazard" or field in properties.HAZARDOUS
+            # Of a provider that no NIC has, no release reads a field that is not in the table.
+            mine = provider is not None and (provider in providers or ".ovn" in provider or field in properties.NIC)
+            if mine and refused and value not in ("", "false"):
+                why = found.why or "it lets packets pass that its subnet does not give it"
+                self.drop(pod, pod.annotation(str(key)), f"NIC annotation {field}: {why}")
         if DEFAULT_NETWORK in pod.annotations:
             self.drop(pod, pod.annotation(DEFAULT_NETWORK), "it replaces eth0 by a network outside the testbed")
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from testbed import contract as c
 from testbed.manifests import Object, Path_, mapping, sequence
+from testbed.reachability import properties
 from testbed.reachability.acl import Origin
 from testbed.reachability.bindings import names
 from testbed.reachability.networks import Subnet
@@ -219,11 +220,20 @@ def _misplaced(nets: _Networks) -> Iterator[Violation]:
 def _services(nets: _Networks) -> Iterator[Violation]:
     """No Service for which a controller makes pods: Kube-OVN ``pkg/controller/service_lb.go``, or a cluster's own."""
     for obj in nets.context.objects:
-        if obj.kind != "Service" or obj.group != "" or obj.spec.get("type") != "LoadBalancer":
+        if obj.group != "" or obj.kind not in ("Service", "Namespace"):
             continue
-        if obj.namespace in nets.model.homes:
+        if (obj.namespace or obj.name) not in nets.model.homes:
+            continue
+        if obj.spec.get("type") == "LoadBalancer":
             message = "a controller makes pods for a Service of this type, in a testbed's namespace"
             yield violation(NAME, obj, ("spec", "type"), message, "use type NodePort or ClusterIP")
+        table = properties.SERVICE if obj.kind == "Service" else properties.NAMESPACE
+        for key in map(str, obj.annotations):
+            provider, field = properties.nic_field(key) or ("", "")
+            found = table.get(field, properties.UNKNOWN)
+            if provider == "ovn" and found.status == "hazard":
+                message = f"cannot prove what Kube-OVN makes of {field}: {found.why}"
+                yield violation(NAME, obj, ("metadata", "annotations", key), message, "remove it")
 
 
 def _servers(nets: _Networks) -> Iterator[Violation]:
