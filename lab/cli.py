@@ -78,8 +78,7 @@ def _status(options: argparse.Namespace) -> int:
 def _logs(options: argparse.Namespace) -> int:
     from lab.pods import logs  # noqa: PLC0415
 
-    logs(options.paths, options.pod, options.container, options.follow)
-    return 0
+    return logs(options.paths, options.pod, options.container, options.follow)
 
 
 def _exec(options: argparse.Namespace) -> int:

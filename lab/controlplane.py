@@ -8,7 +8,7 @@ import socket
 import ssl
 import subprocess
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -38,16 +38,18 @@ def _free_ports(count: int) -> list[int]:
             s.close()
 
 
-def ports(paths: Paths) -> dict[str, int]:
-    """The loopback port of each server: chosen when the cluster is made and kept as long as it lives."""
+def ports(paths: Paths, *more: str) -> dict[str, int]:
+    """The loopback port of each server, and of ``more``: chosen once and kept as long as the cluster lives."""
     record = paths.run / "ports.json"
-    if not record.exists():
-        write_private(record, json.dumps(dict(zip(PORTS, _free_ports(len(PORTS)), strict=True))).encode())
-    return dict(json.loads(record.read_text()))
+    known: dict[str, int] = json.loads(record.read_text()) if record.exists() else {}
+    if new := [name for name in (*PORTS, *more) if name not in known]:
+        known |= zip(new, _free_ports(len(new)), strict=True)
+        write_private(record, json.dumps(known).encode())
+    return known
 
 
-def prepare(paths: Paths) -> None:
-    """Make the cluster's certificates, keys and kubeconfigs; a cluster that has them keeps them."""
+def prepare(paths: Paths, nodes: Sequence[str] = ()) -> None:
+    """Make the certificates, keys and kubeconfigs of a cluster and its nodes; a cluster that has them keeps them."""
     pki = paths.run / "pki"
     if paths.kubeconfig.exists() and (pki / "complete").exists():
         return
@@ -57,23 +59,26 @@ def prepare(paths: Paths) -> None:
     authority.issue("etcd", "etcd", hosts=loopback)
     authority.issue("etcd-client", "kube-apiserver")
     authority.issue("kube-apiserver", "kube-apiserver", hosts=(*loopback, "kubernetes.default.svc", "10.96.0.1"))
-    authority.issue("kubelet", "kubelet", hosts=loopback)  # the node agent serves every node's logs
-    authority.issue("kubelet-client", "kube-apiserver")
+    authority.issue("kubelet-client", "kube-apiserver-kubelet-client", "system:masters")  # as kubeadm has it
     authority.issue("admin", "admin", "system:masters")
     authority.signing_key("service-account")
     server = f"https://127.0.0.1:{ports(paths)['kube-apiserver']}"
     for name in ("kube-controller-manager", "kube-scheduler"):
         authority.issue(name, f"system:{name}")
         write_private(pki / f"{name}.kubeconfig", kubeconfig(pki, server, name))
+    for name in nodes:
+        authority.issue(f"node-{name}", f"system:node:{name}", "system:nodes", hosts=loopback)
+        write_private(pki / f"node-{name}.kubeconfig", kubeconfig(pki, server, f"node-{name}"))
     write_private(paths.kubeconfig, kubeconfig(pki, server, "admin"))
     (pki / "complete").touch()
 
 
-def daemons(paths: Paths, tools: Mapping[str, Path] | None = None) -> list[Daemon]:
+def daemons(paths: Paths, nodes: Sequence[str] = (), tools: Mapping[str, Path] | None = None) -> list[Daemon]:
     """The control plane's daemons, in the order in which they start.
 
     Args:
         paths: the lab's folder.
+        nodes: names of the cluster's nodes, which get their certificates.
         tools: program name to path; found or built when absent.
     """
     programs = dict(tools or find_tools(PROGRAMS))
@@ -111,10 +116,12 @@ def daemons(paths: Paths, tools: Mapping[str, Path] | None = None) -> list[Daemo
         "tls-cert-file": pki / "kube-apiserver.crt",
         "tls-private-key-file": pki / "kube-apiserver.key",
         "client-ca-file": pki / "ca.crt",
-        "kubelet-certificate-authority": pki / "ca.crt",  # the node agent's log server
+        "kubelet-certificate-authority": pki / "ca.crt",
+        "kubelet-preferred-address-types": "InternalIP",  # loopback; a node's name resolves to nothing
         "kubelet-client-certificate": pki / "kubelet-client.crt",
         "kubelet-client-key": pki / "kubelet-client.key",
-        "authorization-mode": "RBAC",
+        "authorization-mode": "Node,RBAC",
+        "enable-admission-plugins": "NodeRestriction",
         "service-cluster-ip-range": SERVICES,
         "service-account-issuer": "https://kubernetes.default.svc",
         "service-account-key-file": pki / "service-account.pub",
@@ -135,7 +142,7 @@ def daemons(paths: Paths, tools: Mapping[str, Path] | None = None) -> list[Daemo
         Daemon(
             "etcd",
             _argv(programs["etcd"], etcd_args),
-            prepare=partial(prepare, paths),
+            prepare=partial(prepare, paths, nodes),
             ready=partial(_accepts, port["etcd"]),
         ),
         Daemon(

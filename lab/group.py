@@ -14,7 +14,9 @@ from lab.paths import REPOSITORY, Paths
 
 def _command(daemon: Daemon) -> list[str]:
     """The daemon's argv, in its network namespace, dying with its parent however that ends."""
-    entering = ["nsenter", f"--net=/run/netns/{daemon.netns}", "--"] if daemon.netns else []
+    namespaces = [f"--net=/run/netns/{daemon.netns}"] if daemon.netns else []
+    namespaces += [f"--mount={daemon.mounts}"] if daemon.mounts else []
+    entering = ["nsenter", *namespaces, "--"] if namespaces else []
     return ["setpriv", "--pdeathsig", "KILL", "--", *entering, *daemon.argv]
 
 
@@ -35,15 +37,19 @@ class Group:
         """End everything that was started."""
         self.stop()
 
-    def start(self, daemon: Daemon) -> None:
-        """Start a daemon and wait until it serves.
+    def start(self, *daemons: Daemon) -> None:
+        """Start daemons together and wait until each of them serves.
 
         Raises:
-            LabError: when it exits or does not serve in time; the message ends with the last lines of its log.
+            LabError: when one exits or does not serve in time; the message ends with the last lines of its log.
         """
-        daemon.prepare()
-        process = self._spawn(daemon)
-        self._running.append((daemon, process))
+        for daemon in daemons:
+            daemon.prepare()
+            self._running.append((daemon, self._spawn(daemon)))
+        for daemon, process in self._running[-len(daemons) :]:
+            self._wait(daemon, process)
+
+    def _wait(self, daemon: Daemon, process: subprocess.Popen[bytes]) -> None:
         deadline, reason = time.monotonic() + daemon.timeout, "it says that it is not ready"
         while process.poll() is None:
             try:

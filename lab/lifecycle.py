@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 import subprocess
@@ -14,12 +13,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lab.errors import LabError
+from lab.nodes.description import Description
 from lab.paths import REPOSITORY, Paths
 from lab.pki import write_private
 from lab.progress import say
 from lab.supervisor import State
 
-PROGRAMS = ("setsid", "unshare", "setpriv", "nsenter", "ip", "mount")
+PROGRAMS = ("setsid", "unshare", "setpriv", "nsenter", "pivot_root", "ip", "mount", "containerd", "ctr", "runc")
 
 
 @contextmanager
@@ -51,12 +51,12 @@ def running(paths: Paths) -> bool:
         return handle is None
 
 
-def start(paths: Paths, nodes: bytes) -> bool:
+def start(paths: Paths, description: Description) -> bool:
     """Start the lab and wait until all of it serves; a lab that runs already is left as it is.
 
     Args:
         paths: its folder.
-        nodes: JSON description of the nodes, for the node agent.
+        description: its nodes.
 
     Returns:
         Whether it was started now.
@@ -71,16 +71,22 @@ def start(paths: Paths, nodes: bytes) -> bool:
     with _lock(paths, 0.2) as handle:  # longer than another command asks whether it runs
         if handle is not None:
             sweep(paths)
-            description = paths.run / "nodes.json"
-            write_private(description, nodes)
-            _launch(paths, description, handle)
+            write_private(_nodes(paths), description.model_dump_json(indent=1).encode())
+            _launch(paths, handle)
     _wait(paths)
-    if json.loads((paths.run / "nodes.json").read_text()) != json.loads(nodes):
-        raise LabError("the running lab has other nodes than the stack declares: run `lab down` first")
+    if Description.model_validate_json(_nodes(paths).read_bytes()) != description:
+        raise LabError(
+            "the running lab has other nodes, another folder of volumes or another image than the stack declares: "
+            "run `lab down` first"
+        )
     return handle is not None
 
 
-def _launch(paths: Paths, nodes: Path, lock: int) -> None:
+def _nodes(paths: Paths) -> Path:
+    return paths.run / "nodes.json"
+
+
+def _launch(paths: Paths, lock: int) -> None:
     paths.logs.mkdir(parents=True, exist_ok=True)
     with (paths.logs / "supervisor.log").open("ab") as log:
         subprocess.run(
@@ -97,7 +103,7 @@ def _launch(paths: Paths, nodes: Path, lock: int) -> None:
                     "private",
                     "--",
                 ),
-                *(sys.executable, "-m", "lab.supervisor", "--root", str(paths.root), "--nodes", str(nodes)),
+                *(sys.executable, "-m", "lab.supervisor", "--root", str(paths.root), "--nodes", str(_nodes(paths))),
             ],
             cwd=REPOSITORY,
             stdin=subprocess.DEVNULL,
@@ -171,7 +177,7 @@ def sweep(paths: Paths) -> None:
                 with suppress(OSError):
                     os.rmdir(path)  # noqa: PTH106 - a cgroup is removed whole, never its files
         time.sleep(0.02)
-    for folder in (paths.run, paths.pods, paths.backend):
+    for folder in (paths.run, paths.backend):
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -202,7 +208,7 @@ def leftovers(paths: Paths, last: State | None) -> list[str]:
     mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
     found += [f"mount {path}" for path in mounts if Path(path).is_relative_to(paths.root)]
     found += [f"cgroup {folder}" for folder in _cgroups(paths)]
-    temporary = (paths.run, paths.pods, paths.backend, *_made_anew(paths), paths.kubeconfig)
+    temporary = (paths.run, paths.backend, *_made_anew(paths), paths.kubeconfig)
     return found + [f"file {path}" for path in temporary if path.exists()]
 
 

@@ -23,7 +23,7 @@ from rich.table import Table
 from lab.api import Api, Object, Unreachable
 from lab.errors import LabError
 from lab.ovn.daemons import Sockets, sockets
-from lab.ovn.ports import Nic, nics
+from lab.ovn.ports import Nic, namespaces, nics
 from lab.ovn.probes import Kind, Probe, Seen, send
 from lab.paths import Paths
 from lab.supervisor import State
@@ -45,13 +45,11 @@ class Station:
     Attributes:
         name: ``namespace/pod``.
         role: its ``kubeflower.io/role``, empty when it has none.
-        uid: the pod's uid.
         nics: its NICs, eth0 first.
     """
 
     name: str
     role: str
-    uid: str
     nics: tuple[Nic, ...]
 
 
@@ -111,7 +109,7 @@ def stations(pods: Iterable[Object]) -> tuple[Station, ...]:
         own, meta = nics(pod), pod["metadata"]
         if (pod.get("status") or {}).get("phase") == "Running" and own:
             role = (meta.get("labels") or {}).get(LABEL_ROLE, "")
-            found.append(Station(f"{meta['namespace']}/{meta['name']}", role, str(meta["uid"]), tuple(own)))
+            found.append(Station(f"{meta['namespace']}/{meta['name']}", role, tuple(own)))
     return tuple(sorted(found, key=lambda s: (s.role != ROLE_SERVER, _natural(s.name))))
 
 
@@ -195,7 +193,9 @@ def run(paths: Paths) -> Matrix:
         raise LabError("no pod is running: bring a stack up first")
     # The supervisor's mount namespace, in which the pods' network namespaces are mounted, seen from here.
     mounts = Path(f"/proc/{state.pid}/root/run/netns")
-    return measure(found, {station.name: mounts / paths.pod_netns(station.uid) for station in found}, port, routers)
+    plugged = namespaces(paths)
+    places = {station.name: mounts / plugged[station.nics[0].port] for station in found}
+    return measure(found, places, port, routers)
 
 
 def measure(found: Sequence[Station], netns: Mapping[str, Path], port: int, routers: Routers) -> Matrix:

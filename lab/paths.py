@@ -52,13 +52,8 @@ class Paths:
 
     @property
     def logs(self) -> Path:
-        """One file a daemon, and ``pods/NAMESPACE_POD/CONTAINER.log``."""
+        """One file a daemon, and ``nodes/NODE``, each node's ``/var/log``."""
         return self.root / "logs"
-
-    @property
-    def pods(self) -> Path:
-        """Root filesystems, emptyDirs and projected files of running pods; removed by ``lab down``."""
-        return self.root / "pods"
 
     @property
     def disks(self) -> Path:
@@ -84,10 +79,6 @@ class Paths:
     def cgroup(self) -> str:
         """Parent cgroup of the lab's containers."""
         return f"/kubeflower-{self.name}"
-
-    def pod_netns(self, uid: str) -> str:
-        """Network namespace of the pod with this uid."""
-        return f"kf-{self.name}-{uid.replace('-', '')[:16]}"
 
     def on_disk(self, node: str, path: str) -> Path:
         """A node's absolute ``path`` on the disk that stands for it."""

@@ -14,19 +14,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 from types import FrameType
-
-from kubernetes import client
 
 from lab import controlplane
 from lab.daemon import Daemon
 from lab.errors import LabError
 from lab.group import Group
-from lab.node.heartbeat import read as read_nodes
+from lab.nodes.daemons import daemons as nodes
+from lab.nodes.description import Description
 from lab.ovn import kubeovn
 from lab.ovn.daemons import daemons as ovn
 from lab.ovn.node import join
@@ -78,27 +76,20 @@ class State:
         write_private(paths.pid, json.dumps(asdict(self), indent=1).encode())
 
 
-def daemons(paths: Paths, nodes: Path) -> Iterator[Daemon]:
-    """Every daemon of a lab in the order in which they start; each is asked for when the ones before it serve."""
-    root, names = ("--root", str(paths.root)), [host(node.name) for node in read_nodes(nodes)]
-    yield from controlplane.daemons(paths)
+def daemons(paths: Paths, description: Description) -> Iterator[tuple[Daemon, ...]]:
+    """Every daemon of a lab, those together that start together; each group is asked for when those before it serve."""
+    names = [host(node.name) for node in description.nodes]
+    yield from ((one,) for one in controlplane.daemons(paths, names))
     controlplane.apply_crds(paths)
-    yield from ovn(paths, names[0])
-    yield kubeovn.controller(paths)
-    yield _module("lab.node", *root, "--nodes", str(nodes), ready=partial(_registered, paths, nodes))
+    yield from ((one,) for one in ovn(paths, names[0]))
+    yield (kubeovn.controller(paths),)
+    yield from nodes(paths, description)
     join(paths, names)
-    yield _module("lab.ovn.nodeport", *root)
+    yield (_module("lab.ovn.nodeport", "--root", str(paths.root)),)
 
 
-def _module(name: str, *arguments: str, ready: Callable[[], bool] = lambda: True) -> Daemon:
-    return Daemon(name.removeprefix("lab."), (sys.executable, "-m", name, *arguments), ready=ready, restart=True)
-
-
-def _registered(paths: Paths, nodes: Path) -> bool:
-    """Whether the node agent has registered as many nodes as it was given."""
-    with controlplane.api(paths) as connection:
-        found = client.CoreV1Api(connection).list_node(_request_timeout=5).items
-    return len(found) == len(json.loads(nodes.read_text()))
+def _module(name: str, *arguments: str) -> Daemon:
+    return Daemon(name.removeprefix("lab."), (sys.executable, "-m", name, *arguments), restart=True)
 
 
 def _isolate() -> Process:
@@ -151,11 +142,12 @@ def main() -> int:
     with Group(paths) as group:
         try:
             _fabric(paths)
-            for daemon in daemons(paths, options.nodes):
-                state.detail = daemon.name
+            for together in daemons(paths, Description.model_validate_json(options.nodes.read_bytes())):
+                state.detail = ", ".join(daemon.name for daemon in together)
                 state.write(paths)
-                group.start(daemon)
-                state.daemons[daemon.name] = "running"
+                group.start(*together)
+                state.daemons |= {daemon.name: "running" for daemon in together}
+            state.ports = controlplane.ports(paths)
             state.phase, state.detail = "running", ""
             state.write(paths)
             _watch(group, state, paths)

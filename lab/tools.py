@@ -61,6 +61,7 @@ TOOLS = {
         _kubernetes("kube-apiserver"),
         _kubernetes("kube-controller-manager"),
         _kubernetes("kube-scheduler"),
+        _kubernetes("kubelet"),
         _kubernetes("kubectl", "version", "--client"),
         Tool(
             "pulumi",
@@ -91,13 +92,8 @@ TOOLS = {
     )
 }
 LAB = (
-    "etcd",
-    "kube-apiserver",
-    "kube-controller-manager",
-    "kube-scheduler",
-    "kubectl",
-    "pulumi",
-    "kube-ovn-controller",
+    *("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kubectl"),
+    *("pulumi", "kube-ovn-controller"),
 )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from lab.env import environment, pulumi_environment
 from lab.errors import LabError
 from lab.events import Narrator
 from lab.failures import failures
+from lab.nodes.description import Description
 from lab.ovn import programs
 from lab.paths import REPOSITORY, Paths
 from lab.progress import say
@@ -67,8 +67,7 @@ def up(paths: Paths, stack: str, policies: Path | None = None, folder: Path | No
     spec, settings = load(stack, folder), policy_config(policies)
     tools()
     programs.root()
-    nodes = json.dumps([node.model_dump(mode="json") for node in spec.nodes], indent=1).encode()
-    if lifecycle.start(paths, nodes):
+    if lifecycle.start(paths, Description.of(spec)):
         say("the lab runs")
     else:
         say("the lab runs already")

@@ -11,11 +11,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Interface, IPv4Network
+from typing import TYPE_CHECKING
 
-from lab.api import Object
 from lab.ovn.daemons import BRIDGE, command, sockets
 from lab.paths import Paths
 from testbed.contract import MULTUS_NETWORKS, nic_annotation
+
+if TYPE_CHECKING:  # the nodes' plugin starts for every pod, and has no use for the client that this would load
+    from lab.api import Object
 
 MTU = 1400  # Kube-OVN: the node's 1500 less the Geneve header
 WAIT = 60  # seconds until ovn-controller has installed a port's flows
@@ -80,20 +83,21 @@ def _attachments(pod: Object) -> list[tuple[str, str]]:
     return [(f"{nad}.{ns or own}.ovn", interface or f"net{i}") for i, (ns, nad, interface) in enumerate(items, 1)]
 
 
-def plug(paths: Paths, netns: str, nics: Sequence[Nic]) -> None:
+def plug(paths: Paths, netns: str, nics: Sequence[Nic], sandbox: str) -> None:
     """Connect a pod's network namespace to the fabric; returns when its packets flow.
 
-    Idempotent: what a plug cut short has left is made anew.
+    Idempotent: what a plug cut short has left is made anew, and what a pod of this name had is taken over.
 
     Args:
         paths: the lab.
         netns: name of the pod's network namespace, which exists.
         nics: the pod's NICs; the default route goes through eth0 only.
+        sandbox: what ``unplug`` will find them by.
 
     Raises:
         FabricError: a command failed, or the flows did not come within 60 s.
     """
-    unplug(paths, nics)
+    _remove(paths, [n.host for n in nics])
     _batch(*(f"link add {n.host} netns {paths.fabric} type veth peer name {n.interface} netns {netns}" for n in nics))
     _batch(*(f"link set {n.host} mtu {MTU} up" for n in nics), netns=paths.fabric)
     # Open vSwitch's userspace datapath forwards packets as they are: checksums must be complete when they leave.
@@ -112,6 +116,7 @@ def plug(paths: Paths, netns: str, nics: Sequence[Nic]) -> None:
     for n in nics:
         arguments += ["--", "add-port", BRIDGE, n.host]
         arguments += ["--", "set", "Interface", n.host, f"external_ids:iface-id={n.port}"]
+        arguments += [f"external_ids:sandbox={sandbox}", f"external_ids:pod_netns={netns}"]
     sockets(paths).vsctl(f"--timeout={WAIT}", *arguments)
     wait(paths, [n.host for n in nics])
 
@@ -128,16 +133,33 @@ def wait(paths: Paths, interfaces: Sequence[str]) -> None:
     sockets(paths).vsctl(f"--timeout={WAIT}", *arguments)
 
 
-def unplug(paths: Paths, nics: Sequence[Nic]) -> None:
-    """Disconnect a pod's NICs; those that are not there are passed over.
+def unplug(paths: Paths, sandbox: str) -> None:
+    """Disconnect what was plugged for a sandbox; nothing may be there any more.
 
     Raises:
         FabricError: Open vSwitch does not answer.
     """
-    arguments = [word for n in nics for word in ("--", "--if-exists", "del-port", BRIDGE, n.host)]
-    sockets(paths).vsctl(*arguments)
-    present = command("ip", "-n", paths.fabric, "-o", "link")
-    _batch(*(f"link delete {n.host}" for n in nics if f" {n.host}@" in present), netns=paths.fabric)
+    found = sockets(paths).vsctl("--bare", "--columns=name", "find", "Interface", f"external_ids:sandbox={sandbox}")
+    _remove(paths, found.split())
+
+
+def namespaces(paths: Paths) -> dict[str, str]:
+    """The network namespace, by name, that each logical port is plugged into.
+
+    Raises:
+        FabricError: Open vSwitch does not answer.
+    """
+    table = json.loads(sockets(paths).vsctl("--format=json", "--columns=external_ids", "list", "Interface"))
+    rows = (dict(row[0][1]) for row in table["data"])
+    return {row["iface-id"]: row["pod_netns"] for row in rows if "pod_netns" in row}
+
+
+def _remove(paths: Paths, hosts: Sequence[str]) -> None:
+    if hosts:
+        arguments = [word for host in hosts for word in ("--", "--if-exists", "del-port", BRIDGE, host)]
+        sockets(paths).vsctl(*arguments)
+        present = command("ip", "-n", paths.fabric, "-o", "link")
+        _batch(*(f"link delete {host}" for host in hosts if f" {host}@" in present), netns=paths.fabric)
 
 
 def _batch(*lines: str, netns: str = "") -> None:

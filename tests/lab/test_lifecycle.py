@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -16,6 +15,7 @@ import pytest
 
 from lab import lifecycle
 from lab.errors import LabError
+from lab.nodes.description import Description
 from lab.paths import Paths
 from lab.processes import Process
 from lab.supervisor import State
@@ -25,7 +25,7 @@ pytestmark = [
     pytest.mark.fabric,
     pytest.mark.skipif(os.geteuid() != 0, reason="namespaces and mounts need root"),
 ]
-NODES = json.dumps([node.model_dump(mode="json") for node in spec().nodes]).encode()
+NODES = Description.of(spec())
 
 
 @pytest.fixture
@@ -63,8 +63,8 @@ def test_a_lab_lives_once_survives_nothing_and_leaves_nothing(paths: Paths) -> N
     assert State.read(paths) == first
     assert time.monotonic() - begun < 5
 
-    with pytest.raises(LabError, match="other nodes than the stack declares"):
-        lifecycle.start(paths, b"[]")
+    with pytest.raises(LabError, match="run `lab down` first"):
+        lifecycle.start(paths, NODES.model_copy(update={"images": ()}))
 
     state = paths.backend / ".pulumi" / "stacks" / "kubeflower" / "lab.json"
     state.parent.mkdir(parents=True)

@@ -37,11 +37,11 @@ def plugged(paths: Paths, pods: dict[str, control.Body]) -> Iterator[dict[str, P
         for number, (name, pod) in enumerate(pods.items()):
             places[name] = (f"p-{number}", nics(pod) or [])
             subprocess.run(["ip", "netns", "add", f"p-{number}"], check=True)
-            plug(paths, *places[name])
+            plug(paths, *places[name], f"p-{number}")
         yield {name: NETNS / netns for name, (netns, _) in places.items()}
     finally:
-        for netns, own in places.values():
-            unplug(paths, own)
+        for netns, _ in places.values():
+            unplug(paths, netns)
             subprocess.run(["ip", "netns", "delete", netns], check=True)
 
 

@@ -24,7 +24,7 @@ def station(role: str, *addresses: str) -> Station:
         Nic(f"net{i}" if i else "eth0", f"0a:00:00:00:00:0{i}", IPv4Interface(f"{a}/24"), "10.0.0.1", f"{role}{i}", "r")
         for i, a in enumerate(addresses)
     ]
-    return Station(f"ns/{role}{addresses[0]}", role, role, tuple(nics))
+    return Station(f"ns/{role}{addresses[0]}", role, tuple(nics))
 
 
 SERVER = station(ROLE_SERVER, "10.31.0.2", "10.32.1.2", "10.32.2.2")
