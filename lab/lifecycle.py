@@ -19,7 +19,10 @@ from lab.pki import write_private
 from lab.progress import say
 from lab.supervisor import State
 
-PROGRAMS = ("setsid", "unshare", "setpriv", "nsenter", "pivot_root", "ip", "mount", "containerd", "ctr", "runc")
+PROGRAMS = (
+    *("setsid", "unshare", "setpriv", "nsenter", "pivot_root", "ip", "mount", "ethtool"),
+    *("containerd", "ctr", "runc", "catatonit"),
+)
 
 
 @contextmanager
