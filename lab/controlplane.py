@@ -9,9 +9,10 @@ import ssl
 import subprocess
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from random import SystemRandom
 
 from kubernetes import client, config
 
@@ -24,18 +25,22 @@ from lab.tools import tool as find_tool
 from lab.tools import tools as find_tools
 
 SERVICES = "10.96.0.0/12"
+FREE = range(20000, 30000)  # below node ports, and below what Linux lends to connections between choice and use
 PORTS = ("etcd", "etcd-peer", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-ovn-controller")
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 
 
 def _free_ports(count: int) -> list[int]:
     """Ports that are free on loopback now; held until all are known, so that they differ."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [s.getsockname()[1] for s in sockets]
-    finally:
-        for s in sockets:
-            s.close()
+    with ExitStack() as held:
+        found: list[int] = []
+        for number in SystemRandom().sample(FREE, len(FREE)):
+            with suppress(OSError):
+                held.enter_context(socket.create_server(("127.0.0.1", number)))
+                found.append(number)
+            if len(found) == count:
+                break
+        return found
 
 
 def ports(paths: Paths, *more: str) -> dict[str, int]:

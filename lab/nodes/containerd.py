@@ -79,6 +79,8 @@ version = 2
 root = "/var/lib/containerd"
 state = "{STATE}"
 disabled_plugins = {json.dumps(_UNUSED)}
+[debug]
+level = "warn"
 [grpc]
 address = "{SOCKET}"
 [plugins."io.containerd.grpc.v1.cri"]
