@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shlex
 import shutil
 from pathlib import Path
+from typing import Any
 
 from lab.errors import LabError
 from lab.paths import Paths, cache
@@ -75,15 +77,34 @@ def environment(paths: Paths) -> dict[str, str]:
     """The variables of a running lab.
 
     Raises:
-        LabError: when the lab has no cluster.
+        LabError: when the lab has no cluster, or a stack that the Kubernetes provider cannot take over.
     """
     if not paths.kubeconfig.exists():
         raise LabError(f"no lab in {paths.root}: start it with `lab up`")
+    for state in (paths.backend / ".pulumi" / "stacks").rglob("*.json"):
+        if _is_stand_ins(json.loads(state.read_bytes())):
+            raise LabError(
+                f"stack {state.stem} was made by the stand-in of an earlier version, and Pulumi's Kubernetes provider "
+                "cannot take it over: run `make down`, then `make up`; raw data, privacy ledgers and keys stay, and "
+                "nothing is charged twice"
+            )
     return {
         **pulumi_environment(paths),
         "KUBECONFIG": str(paths.kubeconfig),
         "KUBEFLOWER_KEY_ROOT_FILE": str(key_root(paths)),
     }
+
+
+def _is_stand_ins(state: Any) -> bool:
+    """Whether the former stand-in wrote a stack's state.
+
+    Both keep an object's field manager; Pulumi's provider also what the object was made of (upstream:
+    ``checkpointObject``).
+    """
+    resources = ((state.get("checkpoint") or {}).get("latest") or {}).get("resources") or []
+    return any(
+        "__fieldManager" in kept and "__inputs" not in kept for kept in (r.get("outputs", {}) for r in resources)
+    )
 
 
 def exports(variables: dict[str, str]) -> str:

@@ -7,17 +7,20 @@ files, so that a changed pin is a new build and an interrupted one leaves nothin
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache as once
 from pathlib import Path
 
+from lab import provider
 from lab.errors import LabError
 from lab.paths import cache
 from lab.progress import step
@@ -29,7 +32,10 @@ Version = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Tool:
-    """A program: where its source is, how it tells its version, and which versions of an installed one fit."""
+    """A program: where its source is, how it tells its version, and which versions of an installed one fit.
+
+    ``source`` puts what the module lacks into an empty folder and returns further arguments of the build.
+    """
 
     name: str
     module: str  # folder under lab/tools
@@ -39,6 +45,7 @@ class Tool:
     below: Version | None
     ldflags: str = "-s -w"
     files: tuple[tuple[str, str], ...] = ()  # (module, path in it) of files that are kept beside the build
+    source: Callable[[str, Path, Path], list[str]] | None = None  # of the go program, the module folder, the empty one
 
 
 def _kubernetes(name: str, *version: str) -> Tool:
@@ -88,6 +95,16 @@ TOOLS = {
                 ),
             ),
         ),
+        Tool(
+            "pulumi-resource-kubernetes",
+            "pulumi-kubernetes",
+            provider.PACKAGE,
+            (),
+            (4, 25),
+            (4, 26),
+            f"-s -w -X {provider.MODULE}/pkg/version.Version={provider.VERSION}",
+            source=provider.whole,
+        ),
         Tool("actionlint", "actionlint", "github.com/rhysd/actionlint/cmd/actionlint", ("-version",), (1, 7), (2,)),
     )
 }
@@ -109,6 +126,7 @@ def fits(tool: Tool, text: str) -> bool:
     return version is not None and version >= tool.minimum and (tool.below is None or version < tool.below)
 
 
+@once
 def _installed(tool: Tool) -> Path | None:
     """A fitting program in ``$KUBEBUILDER_ASSETS`` or on PATH."""
     if not tool.version:
@@ -134,48 +152,70 @@ def built(tool: Tool) -> Path:
     return cache() / "tools" / f"{tool.module}-{digest.hexdigest()[:12]}" / tool.name
 
 
-def _build(tool: Tool, target: Path) -> None:
+def _find(tool: Tool) -> Path | None:
+    """A fitting installed program, else the pinned build where there is one."""
+    found = _installed(tool)
+    if found is not None:
+        return found.resolve()  # never a link in a lab's own bin folder
+    target = built(tool)
+    return target if target.exists() else None
+
+
+def _build(tool: Tool, place: str) -> Path:
+    """Build ``tool``, unless another process does; ``place`` says which of how many builds this is."""
     go = shutil.which("go")
     if go is None:
         raise LabError(f"{tool.name} has to be built and there is no `go` on PATH: install Go 1.26.4 or newer")
+    target = built(tool)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{tool.name}-") as scratch:
-        out = Path(scratch) / tool.name
-        with step(f"building {tool.name} from its Go module (once; minutes)"):
+    with step(f"building {tool.name} from its Go module ({place}; once; minutes)"), _alone(target.parent):
+        if target.exists():  # by another process, meanwhile
+            return target
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{tool.name}-") as scratch:
+            out, source = Path(scratch) / tool.name, Path(scratch) / "source"
+            source.mkdir()
+            more = tool.source(go, MODULES / tool.module, source) if tool.source else []
             done = subprocess.run(
-                [go, "build", "-mod=readonly", "-trimpath", f"-ldflags={tool.ldflags}", "-o", out, tool.package],
+                [go, "build", "-mod=readonly", "-trimpath", f"-ldflags={tool.ldflags}", *more, "-o", out, tool.package],
                 cwd=MODULES / tool.module,
                 env={**os.environ, "CGO_ENABLED": "0", "GOWORK": "off"},
                 capture_output=True,
                 text=True,
                 check=False,
             )
-        if done.returncode:
-            raise LabError(f"building {tool.name} failed:\n{done.stderr.strip()[-2000:]}")
-        for module, path in tool.files:
-            ask = [go, "list", "-m", "-f", "{{.Dir}}", module]
-            folder = subprocess.run(ask, cwd=MODULES / tool.module, capture_output=True, text=True, check=True).stdout
-            shutil.copyfile(Path(folder.strip(), path), target.parent / Path(path).name)
-        out.rename(target)
-
-
-@once
-def tool(name: str) -> Path:
-    """Path of a program: a fitting installed one, else the pinned build, made now if need be.
-
-    Raises:
-        LabError: when it has to be built and cannot be.
-    """
-    wanted = TOOLS[name]
-    found = _installed(wanted)
-    if found is not None:
-        return found.resolve()  # never a link in a lab's own bin folder
-    target = built(wanted)
-    if not target.exists():
-        _build(wanted, target)
+            if done.returncode:
+                raise LabError(f"building {tool.name} failed:\n{done.stderr.strip()[-2000:]}")
+            for module, path in tool.files:
+                ask = [go, "list", "-m", "-f", "{{.Dir}}", module]
+                listed = subprocess.run(ask, cwd=MODULES / tool.module, capture_output=True, text=True, check=True)
+                shutil.copyfile(Path(listed.stdout.strip(), path), target.parent / Path(path).name)
+            out.rename(target)
     return target
 
 
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock, which ends with the process however that ends."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def tools(names: Iterable[str] = LAB) -> dict[str, Path]:
-    """Paths of several programs, as ``tool`` finds or builds them."""
-    return {name: tool(name) for name in names}
+    """Paths of programs: a fitting installed one, else the pinned build, made now if need be.
+
+    Raises:
+        LabError: when one has to be built and cannot be.
+    """
+    found = {name: _find(TOOLS[name]) for name in names}
+    missing = [name for name, path in found.items() if path is None]
+    made = {name: _build(TOOLS[name], f"{n} of {len(missing)}") for n, name in enumerate(missing, 1)}
+    return {name: path or made[name] for name, path in found.items()}
+
+
+def tool(name: str) -> Path:
+    """Path of one program, as ``tools`` finds or builds it."""
+    return tools([name])[name]

@@ -19,8 +19,9 @@ from lab.failures import failures
 from lab.nodes.description import Description
 from lab.ovn import programs
 from lab.paths import REPOSITORY, Paths
+from lab.plugins import install
 from lab.progress import say
-from lab.tools import tools
+from lab.tools import LAB, tools
 from testbed import stackfile
 from testbed.errors import SpecError
 from testbed.rules import config
@@ -65,7 +66,7 @@ def up(paths: Paths, stack: str, policies: Path | None = None, folder: Path | No
     """
     folder = folder or REPOSITORY
     spec, settings = load(stack, folder), policy_config(policies)
-    tools()
+    tools([*LAB, *install.to_build()])
     programs.root()
     if lifecycle.start(paths, Description.of(spec)):
         say("the lab runs")

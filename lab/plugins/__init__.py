@@ -1,5 +1,5 @@
-"""Stand-ins for Pulumi's own plugins, used only on machines where the official ones cannot be had.
+"""Pulumi's plugins: where the official ones are found, and a stand-in for its Python language host where it is absent.
 
-The engine finds a plugin as an executable on ``PATH``; :mod:`lab.plugins.install` writes those executables. The same
-program runs unchanged with the official plugins.
+Pulumi publishes its language host only as a binary on its own servers. The stand-in serves the same protocol; it lacks
+what this project has no use for: making a project, installing packages, generating SDKs.
 """

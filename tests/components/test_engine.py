@@ -18,16 +18,25 @@ from kubernetes import client
 
 from components.render import ROOT, render
 from lab import controlplane
+from lab.api import Api
 from lab.paths import Paths
-from lab.plugins.install import KUBERNETES, LANGUAGE, write_shims
+from lab.plugins.install import prepare_home
 from lab.tools import tool
 from testbed import contract as c
+from testbed.spec import Testbed
 from testbed.stackfile import build
 from tests.components import rendering
 from tests.components.kubelet import Kubelets
 from tests.components.rendering import config
 
 pytestmark = pytest.mark.engine
+
+PATHS = {  # of what a bound claim takes
+    "Namespace": "/api/v1/namespaces",
+    "StorageClass": "/apis/storage.k8s.io/v1/storageclasses",
+    "PersistentVolume": "/api/v1/persistentvolumes",
+    "PersistentVolumeClaim": "/api/v1/namespaces/{namespace}/persistentvolumeclaims",
+}
 
 
 def record(role: str, annotations: dict[str, str]) -> dict[str, Any]:
@@ -84,7 +93,7 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Paths]:
 @pytest.fixture(scope="module")
 def stack(plane: Paths, tmp_path_factory: pytest.TempPathFactory) -> Stack:
     folder = tmp_path_factory.mktemp("pulumi")
-    write_shims(folder / "home", need=[LANGUAGE, KUBERNETES])
+    prepare_home(folder / "home", tool("pulumi"))
     (folder / "root").write_text(ROOT.hex())
     kept = {key: os.environ[key] for key in ("PATH", "HOME", "TMPDIR", "LANG") if key in os.environ}
     (folder / "backend").mkdir()
@@ -108,9 +117,29 @@ def stack(plane: Paths, tmp_path_factory: pytest.TempPathFactory) -> Stack:
     return found
 
 
+def bind_claims(plane: Paths, spec: Testbed) -> None:
+    """Makes the claims before Pulumi does, so that it finds every one bound, as it does by itself on a slow machine.
+
+    Pulumi takes over what is there. It would wait 300 s for each claim that it awaits.
+    """
+    api, claims = Api(plane), []
+    for manifest in render(spec):
+        if manifest["kind"] in PATHS:
+            namespace = manifest["metadata"].get("namespace")
+            path = PATHS[manifest["kind"]].format(namespace=namespace)
+            name = api.create(path, manifest)["metadata"]["name"]
+            if manifest["kind"] == "PersistentVolumeClaim":
+                claims.append(f"{path}/{name}")
+    deadline = time.monotonic() + 60
+    while any(api.get(claim)["status"]["phase"] != "Bound" for claim in claims):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
 def test_a_testbed_is_made_kept_changed_and_removed(plane: Paths, stack: Stack) -> None:
     core: Any = client.CoreV1Api(controlplane.api(plane))
     spec = build("lab", config("lab"))
+    bind_claims(plane, spec)
     with Kubelets(core, spec, record) as kubelets:
         stack.up()
         outputs = stack.outputs()

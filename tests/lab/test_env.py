@@ -6,6 +6,7 @@ import socket
 import stat
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -98,3 +99,38 @@ def test_pulumi_has_no_reason_to_write_into_the_stack_file(paths: Paths) -> None
     before = (REPOSITORY / "Pulumi.lab.yaml").read_bytes()
     assert Engine("lab", env.environment(paths)).init() is True
     assert (REPOSITORY / "Pulumi.lab.yaml").read_bytes() == before
+
+
+def _state(paths: Paths, *outputs: dict[str, Any]) -> None:
+    """A stack that holds a provider and one object for each of the outputs."""
+    resources = [{"type": "pulumi:providers:kubernetes", "outputs": {"version": "4.34.2"}}]
+    resources += [{"type": "kubernetes:core/v1:ConfigMap", "outputs": found} for found in outputs]
+    file = paths.backend / ".pulumi" / "stacks" / "kubeflower" / "lab.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"version": 3, "checkpoint": {"latest": {"resources": resources}}}))
+
+
+OBJECT = {  # as the stand-in kept one
+    "apiVersion": "v1",
+    "kind": "ConfigMap",
+    "metadata": {"name": "ca"},
+    "data": {"ca.crt": "-"},
+    "__fieldManager": "pulumi-kubernetes-0123abcd",
+    "__initialApiVersion": "v1",
+}
+
+
+def test_a_stack_of_the_former_stand_in_is_refused_in_one_sentence_with_how_to_move(paths: Paths) -> None:
+    _state(paths, OBJECT, OBJECT)
+    with pytest.raises(LabError) as refused:
+        env.environment(paths)
+    text = str(refused.value)
+    assert text.startswith("stack lab was made by the stand-in of an earlier version")
+    assert "run `make down`, then `make up`; raw data, privacy ledgers and keys stay" in text
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize("outputs", [(), ({},), ({**OBJECT, "__inputs": {}},)])
+def test_a_stack_of_pulumis_own_provider_and_an_empty_one_are_not(paths: Paths, outputs: tuple[Any, ...]) -> None:
+    _state(paths, *outputs)
+    env.environment(paths)

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from lab import tools
+from lab import provider, tools
 from lab.errors import LabError
 
 
@@ -15,9 +16,9 @@ def empty_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setenv("KUBEFLOWER_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)
-    tools.tool.cache_clear()
+    tools._installed.cache_clear()
     yield tmp_path
-    tools.tool.cache_clear()
+    tools._installed.cache_clear()
 
 
 def _program(folder: Path, name: str, says: str) -> Path:
@@ -92,3 +93,40 @@ def test_the_engine_is_the_one_the_sdk_belongs_to() -> None:
 
     assert version("pulumi") == tools.PULUMI
     assert f"github.com/pulumi/pulumi/pkg/v3 v{tools.PULUMI}" in (tools.MODULES / "pulumi" / "go.mod").read_text()
+
+
+def test_the_kubernetes_provider_is_the_one_the_sdk_belongs_to() -> None:
+    from importlib.metadata import version
+
+    assert version("pulumi-kubernetes") == provider.VERSION
+    assert provider.MODULE in (tools.MODULES / "pulumi-kubernetes" / "go.mod").read_text()
+
+
+def test_what_the_provider_embeds_is_made_of_its_own_files(tmp_path: Path) -> None:
+    module, command = tmp_path / "cached", "cmd/pulumi-resource-kubernetes"
+    (module / command).mkdir(parents=True)
+    (module / command / "schema.json").write_text('{"name": "kubernetes"}')
+    (module / command / "terraform-mapping.json").write_text("{}")
+    (module / command).chmod(0o555)  # as Go's cache is
+    pins = tmp_path / "pins"
+    pins.mkdir()
+    for name in ("go.mod", "go.sum"):
+        (pins / name).write_text(name)
+    go = _program(tmp_path, "go", json.dumps({"Dir": str(module)}))
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    assert provider.whole(str(go), pins, scratch) == [f"-modfile={scratch / 'go.mod'}"]
+    made = scratch / "module" / command
+    assert json.loads((made / "schema-embed.json").read_text()) == {"name": "kubernetes", "version": provider.VERSION}
+    assert (made / "terraform-mapping-embed.json").read_text() == "{}"
+    assert (scratch / "go.sum").read_text() == "go.sum"
+
+
+def test_a_person_sees_which_build_of_how_many_runs(empty_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    go = _program(empty_path / "bin", "go", "")
+    go.write_text('#!/bin/sh\nwhile [ "$1" != -o ]; do shift; done\n: > "$2"\n')
+    assert set(tools.tools(["etcd", "pulumi"])) == {"etcd", "pulumi"}
+    said = [line.partition("] ")[2] for line in capsys.readouterr().out.splitlines()]
+    assert said == [
+        f"building {name} from its Go module ({n} of 2; once; minutes) …" for n, name in ((1, "etcd"), (2, "pulumi"))
+    ]

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from lab import controlplane
+from lab.api import Api
 from lab.paths import Paths
-from lab.plugins.install import KUBERNETES, LANGUAGE, write_shims
-from lab.plugins.kubernetes.cluster import Cluster
+from lab.plugins.install import prepare_home
 from lab.tools import tool
 
 PREAMBLE = "import pulumi\nimport pulumi_kubernetes as k8s\n"
@@ -35,7 +35,7 @@ class Project:
         """Makes ``text`` the project's program."""
         (self.folder / "__main__.py").write_text(PREAMBLE + textwrap.dedent(text))
 
-    def run(self, *arguments: str, ok: bool = True, env: Mapping[str, str] | None = None) -> str:
+    def run(self, *arguments: str, ok: bool = True, env: Mapping[str, str] | None = None, timeout: float = 120) -> str:
         """Runs ``pulumi`` and returns what it printed; fails the test where its success is not the expected one."""
         result = subprocess.run(
             [str(self.pulumi), *arguments, "--stack", "test", "--non-interactive", "--color", "never"],
@@ -44,7 +44,7 @@ class Project:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=120,
+            timeout=timeout,
             check=False,
         )
         self.output = result.stdout
@@ -87,14 +87,14 @@ def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Paths]:
 
 
 @pytest.fixture(scope="session")
-def cluster(control_plane: Paths) -> Cluster:
-    return Cluster(str(control_plane.kubeconfig))
+def cluster(control_plane: Paths) -> Api:
+    return Api(control_plane)
 
 
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pulumi-home")
-    write_shims(folder, need=[LANGUAGE, KUBERNETES])
+    prepare_home(folder, tool("pulumi"))
     return folder
 
 
