@@ -27,7 +27,7 @@ from .scenarios import Scenario, objects
 pytestmark = pytest.mark.fabric
 
 # Which testbeds to try: the same ones every time; a longer search in another place is two environment variables away.
-SCENARIOS = int(os.environ.get("KUBEFLOWER_ORACLE_SCENARIOS", "20"))
+SCENARIOS = int(os.environ.get("KUBEFLOWER_ORACLE_SCENARIOS", "60"))
 SEED = int(os.environ.get("KUBEFLOWER_ORACLE_SEED", "1"))
 L4 = ("tcp && tcp.dst == 8080", "udp && udp.dst == 53")
 FORGED = ("100.64.0.9", "192.168.1.1")
@@ -131,6 +131,7 @@ def cause(result: Result, pair: verdicts.Pair) -> str:
     return "rule match: ports, protocols or two-stage egress"
 
 
+@pytest.mark.timeout(1800)  # the controller takes two seconds or more to make a testbed and to take it away
 def test_ovn_delivers_nothing_that_the_policy_calls_isolated(
     worker: Worker, capsys: pytest.CaptureFixture[str]
 ) -> None:
