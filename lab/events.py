@@ -105,7 +105,8 @@ class Narrator:
         severity, text = event["severity"], event["message"].strip()
         if not text or AMBIENT in text or severity == "debug":
             return
-        if event.get("urn") in self._since and severity.startswith("info"):
+        passing = severity.startswith("info") or (severity == "warning" and event.get("ephemeral"))
+        if event.get("urn") in self._since and passing:
             self._status[event["urn"]] = text  # what it waits for; said when it takes long
             return
         subject = f"{_name(event['urn'])}: " if event.get("urn") and ":Stack::" not in event["urn"] else ""

@@ -43,6 +43,17 @@ def test_a_long_wait_says_what_for(capsys: pytest.CaptureFixture[str]) -> None:
     assert "0 done, waiting for its pod (11 s)" in capsys.readouterr().out
 
 
+def test_what_is_not_ready_yet_is_no_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    narrator = Narrator("up")
+    narrator.tell(_step("resourcePreEvent"))
+    narrator.tell(_diagnostic("warning", "[Pod a/b]: containers with unready status: [c]", urn=URN, ephemeral=True))
+    assert capsys.readouterr().out == ""
+    narrator.pulse(time.monotonic() + SILENCE + 1)
+    assert "[Pod a/b]: containers with unready status: [c] (11 s)" in capsys.readouterr().out
+    narrator.tell(_diagnostic("warning", "Pending operations", urn=URN))
+    assert "warning: Job lab-run: Pending operations" in capsys.readouterr().out
+
+
 def test_a_mandatory_violation_and_an_error_are_problems_once() -> None:
     narrator = Narrator("up")
     violation = {"policyName": "privacy-budget", "enforcementLevel": "mandatory", "message": "1.4 of 0.7"}
