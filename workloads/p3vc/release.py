@@ -179,6 +179,11 @@ class _Released:
     records: tuple[NDArray[np.uint8], NDArray[np.int64]] | None
 
 
+def noisy(mechanism: mechanisms.Mechanism, images: NDArray[np.uint8], seed: bytes, number: int) -> NDArray[np.uint8]:
+    """Return what is released of a batch of images: every batch of a seed has noise of its own."""
+    return mechanism.release(images, Keystream(seed, "pixels", number))
+
+
 def _release_piece(job: _Job, number: int, piece: Piece) -> _Released:
     batch = piece.load()
     digest = leaf(batch)
@@ -187,7 +192,7 @@ def _release_piece(job: _Job, number: int, piece: Piece) -> _Released:
         inside = np.where((batch.labels >= 0) & (batch.labels < job.invariants.classes), batch.labels, 0)
         keep &= job.partition.members(number, inside, job.cumulative)
     images, labels = (batch.images, batch.labels) if keep.all() else (batch.images[keep], batch.labels[keep])
-    images = job.mechanism.release(images, Keystream(job.seed, "pixels", number))
+    images = noisy(job.mechanism, images, job.seed, number)
     if job.label_epsilon is not None:
         stream = Keystream(job.seed, "labels", number)
         labels = randomised_response(stream, labels, job.invariants.classes, job.label_epsilon)
