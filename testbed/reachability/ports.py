@@ -194,7 +194,7 @@ class Placer:
         nets = self._named(pod, provider, fallback, doubt)
         chosen = value("logical_switch") not in (None, "")
         choices, unpinned = self._pinned(pod, value, doubt, provider, asking)
-        around = [net for net in self._home(pod) if isinstance(net, Subnet)]
+        around = [net for net in self._home(pod) if isinstance(net, Subnet)] if choices else []
         at: dict[str, tuple[Subnet, Origin, list[Interval]]] = {}
         sure = not found and len(choices) < 2
         for pinned in choices:
@@ -249,7 +249,7 @@ class Placer:
         fixed = False
         pool, asking = value("ip_pool"), list(asking)
         entries: list[tuple[Any, str]] = [(value("ip_address"), "ip_address")]
-        entries += [(",".join(one.ips), "ip_address") for one in asking]
+        entries += [(",".join(one.ips), "ip_address") for one in asking if one.ips]
         if pool not in (None, "") and _listed(pool):
             entries += [(part, "ip_pool") for part in re.split("[;,]", str(pool))]
         elif pool not in (None, "") or (provider is None and not value("ip_address") and pod.namespace in self.pooled):

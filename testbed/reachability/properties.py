@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,7 +33,15 @@ class Property:
     why: str = ""
 
 
-Table = Mapping[str, Property]
+class Table(dict[str, Property]):
+    """Properties by name: ``list[].part`` and ``mapping.part`` are parts of others."""
+
+    @cached_property
+    def wholes(self) -> frozenset[str]:
+        """The beginning of each name that is a part: ``list[].`` or ``mapping.``."""
+        return frozenset(name[: at + 1] for name in self for at, mark in enumerate(name) if mark == ".")
+
+
 TYPES: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("namespaces", "namespaceSelectors", "allowSubnets", "acls", "plugins"), (list, tuple)),
     **dict.fromkeys(("staticRoutes", "policyRoutes", "vpcPeerings"), (list, tuple)),
@@ -44,9 +53,10 @@ UNKNOWN = Property("hazard", "no supported release is known to have it")
 
 def _table(modelled: str, harmless: Mapping[str, str], hazards: Mapping[str, str]) -> Table:
     """A table from names that are split at blanks."""
-    found = {name: Property("modelled") for name in modelled.split()}
-    found |= {name: Property("harmless", why) for names, why in harmless.items() for name in names.split()}
-    return found | {name: Property("hazard", why) for names, why in hazards.items() for name in names.split()}
+    found = Table({name: Property("modelled") for name in modelled.split()})
+    found.update({name: Property("harmless", why) for names, why in harmless.items() for name in names.split()})
+    found.update({name: Property("hazard", why) for names, why in hazards.items() for name in names.split()})
+    return found
 
 
 SUBNET = _table(
@@ -226,10 +236,10 @@ def hazards(table: Table, value: Any, path: Path_ = (), name: str = "") -> Itera
             yield at, found.why
         elif not isinstance(item, (*TYPES.get(full, (object,)), Unknown)):
             yield at, f"it is no {TYPES[full][0].__name__}, so what it means is not known"
-        elif isinstance(item, (list, tuple)) and any(known.startswith(f"{full}[].") for known in table):
+        elif isinstance(item, (list, tuple)) and f"{full}[]." in table.wholes:
             for index, one in enumerate(item):
                 yield from hazards(table, one, (*at, index), f"{full}[].")
-        elif any(known.startswith(f"{full}.") for known in table):
+        elif f"{full}." in table.wholes:
             yield from hazards(table, item, at, f"{full}.")
 
 
