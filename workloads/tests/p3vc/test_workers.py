@@ -48,6 +48,11 @@ def half_way(tool: Tool) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
         yield process, [int(child) for child in children.split()]
 
 
+def errors(err: str) -> str:
+    """Leave out the lines of progress, which a slow machine shows."""
+    return "".join(line for line in err.splitlines(keepends=True) if not line.startswith("p3vc: releasing "))
+
+
 def unlocked(tool: Tool) -> bool:
     """Whether no process works on the claim any more, within a while: workers inherit the lock."""
     (lock,) = (tool.ledger / "locks").iterdir()
@@ -88,7 +93,7 @@ def test_a_killed_worker_ends_the_release_with_one_clear_error(big: Tool) -> Non
     with half_way(big) as (process, workers):
         os.kill(workers[0], signal.SIGKILL)
         _, err = process.communicate(timeout=SECONDS)
-        assert (process.returncode, err.count("\n")) == (1, 1)
+        assert (process.returncode, errors(err).count("\n")) == (1, 1)
         assert "a worker process was killed" in err
     assert not list((big.folder / "out").iterdir())
     finishes(big)
@@ -103,7 +108,7 @@ def test_an_interrupted_release_leaves_nothing(big: Tool, which: signal.Signals,
             os.kill(pid, which)
         out, err = process.communicate(timeout=SECONDS)
         assert (process.returncode, out) == (130, "")
-        assert err == "p3vc: interrupted; run the same command again\n"
+        assert errors(err) == "p3vc: interrupted; run the same command again\n"
     assert unlocked(big)
     assert not list((big.folder / "out").iterdir())
     finishes(big)
@@ -113,7 +118,7 @@ def test_a_worker_that_cannot_write_says_why(big: Tool) -> None:
     limit = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 25, resource.RLIM_INFINITY))\n"
     code = f"{limit}from p3vc import cli; sys.exit(cli.main({command(big)[3:]!r}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (2, "p3vc: File too large\n")
+    assert (done.returncode, errors(done.stderr)) == (2, "p3vc: File too large\n")
     assert not list((big.folder / "out").iterdir())
     finishes(big)
 
