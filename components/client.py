@@ -139,7 +139,7 @@ def _template(spec: Testbed, client: ClientSpec, labels: dict[str, str], publish
     top = pods.burst(spec.clients.resources)
     address = str(addressing.client_address(spec, client))
     secret, private = pods.secret("superexec", c.MOUNT_SUPEREXEC), pods.claim("private", c.MOUNT_PRIVATE)
-    gate = commands.p3vc_verify(releases.release(spec, client).claim)
+    gate = commands.p3vc_verify(releases.release(spec, client))
     supernode = pods.Container(
         "supernode",
         commands.supernode(f"{link.server}:{spec.server.port}", client.id, client.slot),

@@ -8,9 +8,9 @@ import pulumi
 
 from components import p3vc
 from components.records import Cluster, Record
+from contract.decimals import plain
 from testbed import commands, naming
 from testbed import contract as c
-from testbed.budget import show
 from testbed.spec import Client, Testbed
 
 
@@ -48,8 +48,8 @@ class Grant(pulumi.ComponentResource):
         super().__init__("kubeflower:index:Grant", name, None, opts)
         inside, job = naming.client_namespace(spec.name, client.id), naming.grant_job(grant.run)
         price = {
-            c.ANNOTATION_EPSILON: show(grant.epsilon),
-            c.ANNOTATION_DELTA: show(grant.delta),
+            c.ANNOTATION_EPSILON: plain(grant.epsilon),
+            c.ANNOTATION_DELTA: plain(grant.delta),
             c.ANNOTATION_MECHANISM: "gaussian",
             c.ANNOTATION_CLAIM: grant.claim,
         }

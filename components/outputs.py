@@ -9,9 +9,9 @@ from typing import Any
 import pulumi
 
 from components.records import Record
-from testbed import outputs as plain
+from contract.decimals import plain
+from testbed import outputs as tables
 from testbed import placement
-from testbed.budget import show
 from testbed.spec import Testbed
 
 
@@ -35,15 +35,15 @@ def outputs(
     for one in placement.clients(spec):
         records = [releases[one.id], *([grants[one.id]] if one.id in grants else [])]
         found = pulumi.Output.all(*records).apply(lambda known: recorded(*known))
-        clients[one.id] = {**plain.client(spec, one), **{key: found[key] for key in RECORDED}}
+        clients[one.id] = {**tables.client(spec, one), **{key: found[key] for key in RECORDED}}
     return {
         "clients": clients,
-        "server": plain.server(spec),
-        "flowerConfig": plain.flower_config(spec),
+        "server": tables.server(spec),
+        "flowerConfig": tables.flower_config(spec),
         "caCertificate": authority,
-        "isolation": plain.isolation(spec),
-        "nodes": plain.nodes(spec),
-        "privacy": plain.privacy(spec),
+        "isolation": tables.isolation(spec),
+        "nodes": tables.nodes(spec),
+        "privacy": tables.privacy(spec),
         "federation": run.apply(federation),
     }
 
@@ -55,7 +55,7 @@ def recorded(release: Record | None, *grants: Record | None) -> dict[str, Any]:
     """Show what a client's Jobs recorded of its data; a ledger's latest word is the least that any says is left."""
     left = [str((record or {}).get("remaining", "")) for record in (release, *grants)]
     return {
-        "budgetLeft": show(min(map(Decimal, left))) if all(left) else None,
+        "budgetLeft": plain(min(map(Decimal, left))) if all(left) else None,
         "records": (release or {}).get("client_records"),
         "manifest": (release or {}).get("manifest"),
         "noiseMultiplier": next(((grant or {}).get("noise_multiplier") for grant in grants), None),

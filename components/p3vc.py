@@ -12,6 +12,7 @@ from components.nics import nic
 from components.objects import Json, metadata
 from components.records import Cluster, Record
 from components.storage import LocalVolume
+from contract.decimals import plain
 from testbed import commands, naming, placement
 from testbed import contract as c
 from testbed.releases import release
@@ -68,7 +69,7 @@ class Release(pulumi.ComponentResource):
         made = release(spec, client)
         job = naming.release_job(made.claim)
         price = {
-            c.ANNOTATION_EPSILON: str(made.total_epsilon),
+            c.ANNOTATION_EPSILON: plain(made.total_epsilon),
             c.ANNOTATION_MECHANISM: made.mechanism,
             c.ANNOTATION_CLAIM: made.claim,
         }
@@ -150,8 +151,8 @@ def _template(
     resources = spec.clients.resources.model_copy(update={"gpu": 0})
     annotations = {**price, c.ANNOTATION_DATASET: made.dataset, **nic(naming.subnet(spec.name, group))}
     if made.disjoint is not None and made.partition is not None:
-        index, count = made.partition
-        annotations |= {c.ANNOTATION_PARTITION: f"{index}/{count}", c.ANNOTATION_DISJOINT: made.disjoint}
+        part = f"{made.partition.index}/{made.partition.count}"
+        annotations |= {c.ANNOTATION_PARTITION: part, c.ANNOTATION_DISJOINT: made.disjoint}
     register = commands.p3vc_register(
         privacy.budget, privacy.composition, privacy.delta, spec.dataset.classes, made.neighbourhood
     )

@@ -102,8 +102,11 @@ def spent(paths: Paths, spec: Testbed) -> dict[str, Any]:
     found: list[ledger.Ledger] = []
     try:
         for client in placement.clients(spec):
-            folder = _client_folder(paths, spec, client) / "raw" / contract.SUBPATH_LEDGER
-            found += ledger.read(client.dataset or spec.dataset.name, folder)
+            below = f"raw/{contract.SUBPATH_LEDGER}"
+            place = f"{naming.host(client.node)}:{spec.storage.root}/{spec.name}/{client.id}/{below}"
+            found += ledger.read(
+                client.dataset or spec.dataset.name, _client_folder(paths, spec, client) / below, place
+            )
         return ledger.spent(found)
     except ledger.LedgerError as error:
         raise LabError(f"the privacy ledger cannot be counted: {error}") from None

@@ -12,6 +12,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from contract.files import SUMMARY
 from lab.errors import LabError
 from lab.paths import REPOSITORY
 from testbed import commands
@@ -92,7 +93,7 @@ class Loopback:
         return self._folder / "results"
 
     def _summaries(self) -> list[Path]:
-        return list(self._results.glob(f"*/{c.SUMMARY}"))
+        return list(self._results.glob(f"*/{SUMMARY}"))
 
     def _start(self, stack: ExitStack, name: str, argv: Sequence[str]) -> None:
         with (self._folder / f"{name}.log").open("wb") as log:

@@ -16,13 +16,13 @@ from typing import Any
 
 import yaml
 
+from contract.files import SUMMARY
 from lab import disks, lifecycle
 from lab.errors import LabError
 from lab.loopback import Loopback
 from lab.paths import REPOSITORY, Paths
 from lab.progress import say, step
 from lab.up import load, up
-from testbed import contract as c
 from testbed import placement, stackfile
 
 STACK = "bench"
@@ -100,7 +100,7 @@ def _measure(paths: Paths, stack: Path) -> dict[str, list[Run]]:
     for number, kind in enumerate(order(PASSES)):
         if kind == LAB:
             up(paths, STACK, folder=stack)
-            found = set(disks.results(paths, spec).glob(f"*/{c.SUMMARY}")) - seen
+            found = set(disks.results(paths, spec).glob(f"*/{SUMMARY}")) - seen
             seen |= found
             summary = json.loads(found.pop().read_text())
             settings = summary["settings"]

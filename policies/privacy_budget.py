@@ -12,7 +12,7 @@ CONFIG = {
         "description": "failure probability of advanced and zcdp; with basic, cap of the deltas of one dataset",
     },
     "neighbourhood": {"type": "integer", "description": "pixels of a record that a release must protect at least"},
-    "spent": {"type": "object", "description": "what ledgers hold: dataset, claim, epsilon and delta"},
+    "spent": {"type": "object", "description": "what ledgers hold: by dataset, ledger (NODE:FOLDER) and claim"},
 }
 
 POLICY = policy(

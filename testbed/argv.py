@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from contract.composition import Charge
+from contract.gaussian import LEAST_DELTA, MOST_DELTA
+from contract.partition import PARTITIONERS, Partition
 from testbed import contract as c
-from testbed.budget import Loss
-from testbed.gaussian import LEAST_DELTA, MOST_DELTA
 from testbed.manifests import Path_, mapping, sequence
 
 MECHANISMS = ("laplace", "exponential", "paper")
@@ -43,9 +44,9 @@ _CLAIM = frozenset(
         "termination-log",
     ]
 )
-_RELEASE = _CLAIM | {"seeds", "mechanism", "block", "neighbourhood", "labels", "label-epsilon"}
+_RELEASE = _CLAIM | {"formerly", "seeds", "mechanism", "block", "neighbourhood", "labels", "label-epsilon"}
 _GRANT = _CLAIM | {"grant", "delta", "rounds", "clipping-norm"}
-_VERIFY = frozenset(["release", "claim"])
+_VERIFY = frozenset(["release", "claim", "formerly"])
 _FOLDERS = frozenset(["data", "out", "ledger", "seeds", "release"])
 
 
@@ -66,16 +67,6 @@ class Register:
 
 
 @dataclass(frozen=True)
-class Partition:
-    """One of ``count`` parts of a dataset; ``scheme`` is everything that decides who gets which record."""
-
-    index: int
-    count: int
-    scheme: str
-    by_labels: bool
-
-
-@dataclass(frozen=True)
 class Spend:
     """``p3vc release``: what is released and what it costs."""
 
@@ -91,11 +82,12 @@ class Spend:
     disjoint: str | None = None
     seeds: str | None = None
     neighbourhood: int | None = None
+    formerly: str | None = None  # the claim's id in ledgers of an earlier version
 
     @property
-    def loss(self) -> Loss:
+    def cost(self) -> Charge:
         """Features and labels."""
-        return Loss(self.epsilon + self.label_epsilon)
+        return Charge(self.epsilon + self.label_epsilon)
 
 
 @dataclass(frozen=True)
@@ -106,8 +98,7 @@ class Grant:
     out: str
     ledger: str
     claim: str
-    run: str
-    loss: Loss
+    cost: Charge
     partition: Partition | None
     disjoint: str | None = None
     mechanism: str = "gaussian"
@@ -119,11 +110,12 @@ class Verify:
 
     release: str
     claim: str
+    formerly: str | None = None
 
 
 def _number(name: str, text: str) -> Decimal:
     try:
-        value = Decimal(text)
+        value = Decimal(text if text.isascii() and "_" not in text else "NaN")
     except InvalidOperation:
         raise UnprovenError(f"--{name} {text!r} is not a number") from None
     if not value.is_finite() or value <= 0:
@@ -182,17 +174,22 @@ def _partition(options: dict[str, str]) -> Partition | None:
         return None
     index, slash, count = options["partition"].partition("/")
     partitioner = options.get("partitioner")
-    if not (slash and index.isdigit() and count.isdigit() and int(index) < int(count)):
+    if not (slash and _whole(index) and _whole(count) and int(index) < int(count)):
         raise UnprovenError(f"--partition {options['partition']!r} is not INDEX/COUNT with INDEX from 0")
-    if partitioner not in ("iid", "dirichlet"):
-        raise UnprovenError(f"--partitioner {partitioner!r} is not iid or dirichlet")
-    named = scheme(partitioner, count, options.get("alpha"), options.get("seed"))
-    return Partition(int(index), int(count), named, partitioner != "iid")
+    if partitioner not in PARTITIONERS:
+        raise UnprovenError(f"--partitioner {partitioner!r} is not {' or '.join(PARTITIONERS)}")
+    seed, alpha = options.get("seed"), options.get("alpha")
+    if seed is not None and not _whole(seed):
+        raise UnprovenError(f"--seed {seed!r} is not a whole number")
+    if alpha is not None:
+        _number("alpha", alpha)
+    concentration = None if alpha is None else float(alpha)
+    return Partition.of(int(index), int(count), partitioner, concentration, None if seed is None else int(seed))
 
 
-def scheme(partitioner: str, count: object, alpha: object, seed: object) -> str:
-    """Name everything that decides who gets which record: parts of one scheme are disjoint."""
-    return f"{partitioner} of {count}, alpha {alpha}, seed {seed}"
+def _whole(text: str) -> bool:
+    """Whether every reader takes a text for the same whole number."""
+    return text.isascii() and text.isdigit()
 
 
 def read(container: Mapping[str, Any]) -> Register | Spend | Grant | Verify:
@@ -249,7 +246,7 @@ def parse(argv: Sequence[Any]) -> Register | Spend | Grant | Verify:
         )
     if verb == "verify":
         o = _options(rest, _VERIFY, ("release", "claim"))
-        return Verify(o["release"], o["claim"])
+        return Verify(o["release"], o["claim"], o.get("formerly"))
     if verb == "grant":
         return _grant(_options(rest, _GRANT, ("data", "out", "ledger", "claim", "grant", "epsilon", "delta", "rounds")))
     if verb != "release":
@@ -265,11 +262,10 @@ def _neighbourhood(o: dict[str, str]) -> int | None:
 
 
 def _grant(o: dict[str, str]) -> Grant:
-    if not (o["rounds"].isdecimal() and int(o["rounds"])):
+    if not (_whole(o["rounds"]) and int(o["rounds"])):
         raise UnprovenError(f"--rounds {o['rounds']!r} is not a whole number above 0")
-    loss = Loss(_epsilon("epsilon", o["epsilon"]), _delta(o["delta"]))
-    part, disjoint = _partition(o), o.get("disjoint")
-    return Grant(o["data"], o["out"], o["ledger"], o["claim"], o["grant"], loss, part, disjoint)
+    cost = Charge.of_run(o["grant"], _epsilon("epsilon", o["epsilon"]), _delta(o["delta"]))
+    return Grant(o["data"], o["out"], o["ledger"], o["claim"], cost, _partition(o), o.get("disjoint"))
 
 
 def _release(o: dict[str, str]) -> Spend:
@@ -282,5 +278,5 @@ def _release(o: dict[str, str]) -> Spend:
     label = _epsilon("label-epsilon", o["label-epsilon"]) if "label-epsilon" in o else Decimal(0)
     return Spend(
         o["data"], o["out"], o["ledger"], o["claim"], o["mechanism"], _epsilon("epsilon", o["epsilon"]), label,
-        o["labels"], _partition(o), o.get("disjoint"), o.get("seeds"), _neighbourhood(o),
+        o["labels"], _partition(o), o.get("disjoint"), o.get("seeds"), _neighbourhood(o), o.get("formerly"),
     )  # fmt: skip

@@ -124,8 +124,9 @@ def ledger(arguments: argparse.Namespace) -> int:
     """Show what privacy ledgers hold, or write it as the policies' configuration."""
     found = []
     for entry in arguments.ledgers:
-        name, named, folder = entry.rpartition("=")
-        found += books.read(name if named else Path(folder).parent.name, Path(folder))
+        named, equals, folder = entry.rpartition("=")
+        name, at, place = named.partition("@")
+        found += books.read(name if equals else Path(folder).parent.name, Path(folder), place if at else None)
     if arguments.format == "policy":
         _print(json.dumps(books.spent(found), indent=2))
     elif arguments.format == "json":
@@ -191,8 +192,9 @@ def parser() -> argparse.ArgumentParser:
     one.add_argument(
         "ledgers",
         nargs="+",
-        metavar="[NAME=]FOLDER",
-        help="a ledger's folder, with the name under which the testbed declares its dataset",
+        metavar="[NAME[@NODE:FOLDER]=]FOLDER",
+        help="a ledger's folder, with the name under which the testbed declares its dataset; of a copy, also where the "
+        "testbed has it",
     )
     one.set_defaults(run=ledger)
     one = commands.add_parser("bench", help="measure how the rules scale")

@@ -7,13 +7,14 @@ installed Flower's own parsers and with the P3-VC's. Flags are those of Flower 1
 
 from __future__ import annotations
 
-import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from decimal import Decimal
 
+from contract import claim
+from contract.decimals import plain
+from contract.partition import Partition
 from testbed import contract as c
-from testbed.budget import show
 
 
 @dataclass(frozen=True)
@@ -28,23 +29,27 @@ class Release:
     neighbourhood: int
     labels: str  # public | private
     label_epsilon: Decimal | None
-    partition: tuple[int, int] | None  # (index from 0, count)
-    partitioner: str  # iid | dirichlet | none
-    alpha: float
-    seed: int
+    partition: Partition | None
     format: str
     number: int  # raised to release again
     disjoint: str | None = None  # why no person has records in two partitions; recorded in the ledger
+    formerly: str | None = None  # the claim's id in ledgers of an earlier version, where it was another
 
     @property
     def claim(self) -> str:
-        """Idempotent claim id: the same parameters are the same claim and are charged once.
-
-        Rewording the disjointness assertion changes nothing that is released, so it is not part of the claim.
-        """
-        parameters = {key: value for key, value in asdict(self).items() if key != "disjoint"}
-        text = json.dumps(parameters, sort_keys=True, default=str)
-        return f"{self.client}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+        """Idempotent claim id: the same parameters are the same claim and are charged once."""
+        return claim.release(
+            self.client,
+            dataset=self.dataset,
+            file_format=self.format,
+            mechanism=self.mechanism,
+            epsilon=self.epsilon,
+            block=self.block,
+            neighbourhood=self.neighbourhood,
+            label_epsilon=self.label_epsilon,
+            partition=self.partition,
+            number=self.number,
+        )
 
     @property
     def total_epsilon(self) -> Decimal:
@@ -66,7 +71,7 @@ class Grant:
     @property
     def claim(self) -> str:
         """Idempotent claim id: the same run is charged once."""
-        return f"{self.release.client}-training-{self.run}"
+        return claim.grant(self.release.client, self.run)
 
 
 def p3vc_register(
@@ -82,20 +87,12 @@ def p3vc_register(
 def p3vc_release(release: Release) -> list[str]:
     """Release the raw dataset, or one partition of it, into the private volume."""
     argv = ["p3vc", "release", "--data", c.MOUNT_RAW, "--out", c.MOUNT_PRIVATE, "--ledger", c.MOUNT_LEDGER]
-    argv += [
-        "--seeds",
-        c.MOUNT_SEEDS,
-        "--claim",
-        release.claim,
-        "--epsilon",
-        str(release.epsilon),
-        "--mechanism",
-        release.mechanism,
-    ]
+    argv += ["--seeds", c.MOUNT_SEEDS, "--claim", release.claim, *_formerly(release)]
+    argv += ["--epsilon", plain(release.epsilon), "--mechanism", release.mechanism]
     argv += ["--block", str(release.block), "--neighbourhood", str(release.neighbourhood)]
     argv += ["--labels", release.labels, "--format", release.format]
     if release.label_epsilon is not None:
-        argv += ["--label-epsilon", str(release.label_epsilon)]
+        argv += ["--label-epsilon", plain(release.label_epsilon)]
     return [*argv, *_part(release), "--termination-log", c.TERMINATION_LOG]
 
 
@@ -103,7 +100,7 @@ def p3vc_grant(grant: Grant) -> list[str]:
     """Charge the dataset for a run and say so in the private volume, where the client looks before it trains."""
     argv = ["p3vc", "grant", "--data", c.MOUNT_RAW, "--ledger", c.MOUNT_LEDGER, "--out", c.MOUNT_PRIVATE]
     argv += ["--claim", grant.claim, "--grant", grant.run]
-    argv += ["--epsilon", show(grant.epsilon), "--delta", show(grant.delta), "--rounds", str(grant.rounds)]
+    argv += ["--epsilon", plain(grant.epsilon), "--delta", plain(grant.delta), "--rounds", str(grant.rounds)]
     argv += ["--clipping-norm", repr(grant.clipping_norm), "--format", grant.release.format]
     return [*argv, *_part(grant.release), "--termination-log", c.TERMINATION_LOG]
 
@@ -111,15 +108,20 @@ def p3vc_grant(grant: Grant) -> list[str]:
 def _part(release: Release) -> list[str]:
     if release.partition is None:
         return []
-    index, count = release.partition
-    argv = ["--partition", f"{index}/{count}", "--partitioner", release.partitioner]
-    argv += ["--alpha", repr(release.alpha), "--seed", str(release.seed)]
+    part = release.partition
+    argv = ["--partition", f"{part.index}/{part.count}", "--partitioner", part.partitioner]
+    argv += [] if part.alpha is None else ["--alpha", repr(part.alpha)]
+    argv += ["--seed", str(part.seed)]
     return argv + (["--disjoint", release.disjoint] if release.disjoint is not None else [])
 
 
-def p3vc_verify(claim: str) -> list[str]:
-    """Succeed only if the private volume holds the complete release of ``claim``."""
-    return ["p3vc", "verify", "--release", c.MOUNT_PRIVATE, "--claim", claim]
+def _formerly(release: Release) -> list[str]:
+    return [] if release.formerly is None else ["--formerly", release.formerly]
+
+
+def p3vc_verify(release: Release) -> list[str]:
+    """Succeed only if the private volume holds the complete release."""
+    return ["p3vc", "verify", "--release", c.MOUNT_PRIVATE, "--claim", release.claim, *_formerly(release)]
 
 
 def environment(cpu: int = 1000) -> dict[str, str]:

@@ -71,12 +71,6 @@ PORT_HEALTH = 9095
 
 EXIT_FINAL = (2, 3)  # of p3vc: bad input, refused over budget; the same command would end so again
 
-MANIFEST = "manifest.json"  # appears last in a complete release
-TRAINING = "training.json"  # beside it: the newest grant
-HISTORY = "history.jsonl"  # one line a round
-MODEL = "model.npz"
-SUMMARY = "summary.json"
-
 TERMINATION_LOG = "/dev/termination-log"
 
 

@@ -15,7 +15,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from testbed.gaussian import LEAST_DELTA, MOST_DELTA
+from contract.gaussian import LEAST_DELTA, MOST_DELTA
 from testbed.naming import RESERVED
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from functools import lru_cache
 
+from contract import claim
+from contract.decimals import plain
 from testbed import addressing, placement
-from testbed.budget import show
 from testbed.commands import Grant
 from testbed.releases import release
 from testbed.spec import Client, Testbed
@@ -44,8 +43,8 @@ def _learning(spec: Testbed) -> Config:
     told["num-classes"] = spec.dataset.classes
     if training := spec.federation.training_dp:
         told |= {
-            "training-epsilon": show(training.epsilon),
-            "training-delta": show(training.delta),
+            "training-epsilon": plain(training.epsilon),
+            "training-delta": plain(training.delta),
             "clipping-norm": training.clipping_norm,
         }
     return told
@@ -59,11 +58,11 @@ def _run(spec: Testbed) -> str:
     """
     server, training = spec.server, spec.federation.training_dp
     members = [[one.id, one.key, release(spec, one).claim] for one in placement.clients(spec)]
-    content = {
+    content: dict[str, object] = {
         "config": _learning(spec),
         "image": spec.federation.image,
         "number": training.number if training else None,
         "server": [server.node, server.port, server.image_pull_policy, str(addressing.server_address(spec))],
         "clients": members,
     }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+    return claim.digest(content)

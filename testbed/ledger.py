@@ -7,13 +7,15 @@ environment: it is asked, never imitated.
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from testbed.argv import scheme
+from contract.partition import Partition
 
 P3VC = Path(__file__).resolve().parent.parent / "workloads" / ".venv" / "bin" / "p3vc"
 
@@ -28,11 +30,14 @@ class Ledger:
 
     Attributes:
         dataset: the name under which the testbed declares it.
+        folder: where it was read.
+        place: where the testbed has it, ``NODE:FOLDER``, which tells it from every other ledger.
         record: what ``p3vc ledger --json`` says: ``budget``, ``spent``, ``remaining``, ``claims``, ``entries``.
     """
 
     dataset: str
     folder: Path
+    place: str
     record: Mapping[str, Any]
 
     @property
@@ -41,7 +46,7 @@ class Ledger:
         return (self.record.get("closed") or {}).get("action") == "begin"
 
     def claims(self) -> dict[str, dict[str, str]]:
-        """Return every claim that counts: its epsilon, a grant's delta and, under a disjointness assertion, its part.
+        """Return every claim that counts: its epsilon, a grant's delta and run and, where asserted disjoint, its part.
 
         Raises:
             LedgerError: when a release without a DP claim was made of this dataset.
@@ -53,31 +58,38 @@ class Ledger:
                 raise LedgerError(
                     f"{self.folder}: claim {name} was released without a DP claim; nothing more can be proved"
                 )
-            found[name] = {"epsilon": claim["epsilon"]} | _delta(claim)
+            found[name] = {"epsilon": claim["epsilon"]} | _noise(claim)
             if parts[name].get("parallel"):
                 found[name]["part"] = _part(parts[name]["parameters"]["partition"])
         return found
 
 
-def _delta(claim: Mapping[str, Any]) -> dict[str, str]:
-    return {"delta": claim["delta"]} if claim.get("delta") else {}
+def _noise(claim: Mapping[str, Any]) -> dict[str, str]:
+    return {"delta": claim["delta"], "run": claim["grant"]} if claim.get("delta") else {}
 
 
 def _is_number(text: str) -> bool:
     return text.replace(".", "", 1).isdigit()
 
 
-def _part(partition: Mapping[str, Any]) -> str:
-    named = scheme(partition["partitioner"], partition["count"], partition["alpha"], partition["seed"])
-    return f"{named}:{partition['index']}"
+def _part(recorded: Mapping[str, Any]) -> str:
+    alpha = None if recorded["alpha"] is None else float(recorded["alpha"])
+    index, count, seed = (int(recorded[key]) for key in ("index", "count", "seed"))
+    return Partition.of(index, count, recorded["partitioner"], alpha, seed).name
 
 
-def read(dataset: str, folder: Path) -> list[Ledger]:
+def local(folder: Path) -> str:
+    """Return the place of a ledger's folder on this machine."""
+    return f"{socket.gethostname().lower()}:{folder.resolve()}"
+
+
+def read(dataset: str, folder: Path, place: str | None = None) -> list[Ledger]:
     """Read the accounts in ``folder``; none when nothing was registered there yet.
 
     Args:
         dataset: the name under which the testbed declares the data.
         folder: a ledger folder, beside the raw data.
+        place: ``NODE:FOLDER`` where the testbed has it; this very folder on this machine when None.
 
     Raises:
         LedgerError: when there is no such folder, the ledger is damaged, or the P3-VC is not installed.
@@ -94,7 +106,7 @@ def read(dataset: str, folder: Path) -> list[Ledger]:
         done = subprocess.run(argv, capture_output=True, text=True, check=False)
         if done.returncode:
             raise LedgerError(done.stderr.strip().removeprefix("p3vc: "))
-        found.append(Ledger(dataset, folder, json.loads(done.stdout)))
+        found.append(Ledger(dataset, folder, place or local(folder), json.loads(done.stdout)))
     return found
 
 
@@ -109,8 +121,8 @@ def table(ledgers: Sequence[Ledger]) -> str:
         sums = f"spent {record['spent']} of {record['budget']} ({rule}), {record['remaining']} left"
         lines.append(f"{ledger.dataset}: {sums}   {ledger.folder}")
         for name, claim in record["claims"].items():
-            cost = {"epsilon": claim["epsilon"]} | _delta(claim)
-            shown = ", ".join(f"{what} {value}" for what, value in cost.items())
+            cost = {"epsilon": claim["epsilon"], "delta": claim.get("delta")}
+            shown = ", ".join(f"{what} {value}" for what, value in cost.items() if value)
             lines.append(f"  {name}: {shown}, {claim['mechanism']}, {claim['status']}")
     return "\n".join(lines) or "nothing registered"
 
@@ -118,27 +130,22 @@ def table(ledgers: Sequence[Ledger]) -> str:
 def spent(ledgers: Sequence[Ledger]) -> dict[str, Any]:
     """Write ledgers as the configuration of the policies: what ``privacy-budget`` is to count as spent already.
 
-    Claims of one id in two accounts are two: all but the first are named with their folder. Parts count in parallel
-    where each ledger of a name has one account. Ledgers name data by keys of their own, so nothing here shows that
-    these accounts are of copies of one dataset: it is assumed, for the testbed gives them one name. Several accounts
-    in one ledger are of different data, whose parts say nothing about each other. An account that the data's owner
-    replaced by a new dataset is no account of the data that a testbed declares.
+    Parts count in parallel where each ledger of a name has one account. Ledgers name data by keys of their own, so
+    nothing here shows that these accounts are of copies of one dataset: it is assumed, for the testbed gives them one
+    name. Several accounts in one ledger are of different data, whose parts say nothing about each other. An account
+    that the data's owner replaced by a new dataset is no account of the data that a testbed declares.
 
     Raises:
         LedgerError: as ``Ledger.claims``.
     """
-    accounts: dict[str, dict[tuple[Path, str], Ledger]] = {}
-    for ledger in (one for one in ledgers if not one.replaced):
-        accounts.setdefault(ledger.dataset, {})[ledger.folder.resolve(), ledger.record["dataset"]] = ledger
-    return {"privacy-budget": {"spent": {name: _claims(ours) for name, ours in accounts.items()}}}
-
-
-def _claims(accounts: Mapping[tuple[Path, str], Ledger]) -> dict[str, dict[str, str]]:
-    several = len(accounts) > len({folder for folder, _ in accounts})
-    found: dict[str, dict[str, str]] = {}
-    for (folder, _), ledger in accounts.items():
-        for claim, entry in ledger.claims().items():
-            if several:
+    accounts = {(one.dataset, one.place, one.record["dataset"]): one for one in ledgers if not one.replaced}
+    places = Counter((dataset, place) for dataset, place, _ in accounts)
+    several = {dataset for (dataset, _), count in places.items() if count > 1}
+    found: dict[str, dict[str, dict[str, dict[str, str]]]] = {}
+    for (dataset, place, _), ledger in accounts.items():
+        claims = found.setdefault(dataset, {}).setdefault(place, {})
+        for name, entry in ledger.claims().items():
+            if dataset in several:
                 entry.pop("part", None)
-            found[f"{claim} ({folder})" if claim in found else claim] = entry
-    return found
+            claims[name] = entry
+    return {"privacy-budget": {"spent": found}}

@@ -8,12 +8,13 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
+from contract.composition import Charge, delta_spent, spent
+from contract.decimals import plain
 from testbed import addressing, naming, placement
-from testbed.budget import total
-from testbed.commands import Release
+from testbed.commands import Grant, Release
 from testbed.grants import grant
 from testbed.releases import release
-from testbed.spec import Client, Testbed, TrainingDp
+from testbed.spec import Client, Testbed
 
 
 def client(spec: Testbed, one: Client) -> dict[str, Any]:
@@ -31,11 +32,11 @@ def client(spec: Testbed, one: Client) -> dict[str, Any]:
         "dataset": made.dataset,
         "claim": made.claim,
         "mechanism": made.mechanism,
-        "epsilon": decimal(made.total_epsilon),
+        "epsilon": plain(made.total_epsilon),
         "trainingClaim": granted.claim if granted else None,
-        "trainingEpsilon": decimal(granted.epsilon) if granted else None,
-        "trainingDelta": decimal(granted.delta) if granted else None,
-        "budget": decimal(spec.privacy.budget),
+        "trainingEpsilon": plain(granted.epsilon) if granted else None,
+        "trainingDelta": plain(granted.delta) if granted else None,
+        "budget": plain(spec.privacy.budget),
     }
 
 
@@ -81,38 +82,34 @@ def isolation(spec: Testbed) -> dict[str, dict[str, str]]:
 
 
 def privacy(spec: Testbed) -> dict[str, Any]:
-    """What the declared releases cost and, never added to it, what the declared run's training does.
+    """What the declared releases cost by the declared rule, and apart from them the declared run's training.
 
-    Clients of one dataset add up, unless it is asserted that they hold disjoint records: then their maximum counts
-    (parallel composition, McSherry 2009, theorem 4). The sum over datasets and releases is basic composition, an upper
-    bound of what ``advanced`` and ``zcdp`` account for.
+    Clients of one dataset add up, unless it is asserted that they hold disjoint records: then a record is in one part
+    alone. The figures are those of the policies and the ledgers (``contract.composition``).
     """
-    p, training = spec.privacy, spec.federation.training_dp
-    costs: dict[str, dict[str, Release]] = {}
-    for one in placement.clients(spec):
-        made = release(spec, one)
-        costs.setdefault(made.dataset, {})[one.id] = made
-    datasets, whole, shares = {}, Decimal(0), 0
-    for name, made_by in sorted(costs.items()):
-        epsilons = [made.total_epsilon for made in made_by.values()]
-        parallel = all(made.disjoint is not None and made.partition is not None for made in made_by.values())
-        cost, share = (max(epsilons), 1) if parallel else (total(epsilons), len(epsilons))
-        whole, shares = whole + cost, shares + share
+    p, clients = spec.privacy, placement.clients(spec)
+    made = {one.id: release(spec, one) for one in clients}
+    costs = {one.id: _charge(made[one.id]) for one in clients}
+    granted = {one.id: found for one in clients if (found := grant(spec, one))}
+    noises = {id_: _training_charge(one, made[id_]) for id_, one in granted.items()}
+    datasets = {}
+    for name in sorted({one.dataset for one in made.values()}):
+        members = [id_ for id_, one in made.items() if one.dataset == name]
         datasets[name] = {
-            "epsilon": decimal(cost),
-            "rule": "maximum over disjoint clients" if parallel else "sum over clients",
-            "clients": {client: decimal(made.total_epsilon) for client, made in made_by.items()},
-            "training": _training(training, share),
+            "epsilon": plain(spent([costs[id_] for id_ in members], p.composition, p.delta)),
+            "rule": "maximum over disjoint clients" if all(costs[x].family for x in members) else "sum over clients",
+            "clients": {id_: plain(made[id_].total_epsilon) for id_ in members},
+            "training": _training(spec, [noises[id_] for id_ in members if id_ in noises]),
         }
     return {
         "composition": p.composition,
-        "budget": decimal(p.budget),
-        "testbedBudget": decimal(p.testbed_budget or p.budget),
+        "budget": plain(p.budget),
+        "testbedBudget": plain(p.testbed_budget or p.budget),
         "disjoint": p.disjoint,
         "notCovered": not_covered(spec),
         "datasets": datasets,
-        "epsilon": decimal(whole),
-        "training": _training(training, shares),
+        "epsilon": plain(spent(costs.values(), p.composition, p.delta)),
+        "training": _training(spec, list(noises.values())),
     }
 
 
@@ -131,9 +128,26 @@ def not_covered(spec: Testbed) -> list[str]:
     return found
 
 
-def _training(one: TrainingDp | None, shares: int) -> dict[str, str] | None:
-    """What ``shares`` clients whose costs add up pay for a run; each pays the same."""
-    return {"epsilon": decimal(one.epsilon * shares), "delta": decimal(one.delta * shares)} if one else None
+def _charge(made: Release) -> Charge:
+    """What a release costs a record; in parallel with the other parts where they are asserted disjoint."""
+    part = made.partition
+    if part is None or made.disjoint is None:
+        return Charge(made.total_epsilon)
+    return Charge(made.total_epsilon, family=f"{made.dataset} {part.scheme}", part=part.index)
+
+
+def _training_charge(granted: Grant, made: Release) -> Charge:
+    cost = _charge(made)
+    return Charge.of_run(granted.run, granted.epsilon, granted.delta, family=cost.family, part=cost.part)
+
+
+def _training(spec: Testbed, noises: list[Charge]) -> dict[str, str] | None:
+    """What a run's training comes to on the record that loses most."""
+    if not noises:
+        return None
+    p = spec.privacy
+    delta = delta_spent(noises) if p.composition == "basic" else p.delta
+    return {"epsilon": plain(spent(noises, p.composition, p.delta)), "delta": plain(delta or Decimal(0))}
 
 
 def nodes(spec: Testbed) -> dict[str, list[str]]:
@@ -142,8 +156,3 @@ def nodes(spec: Testbed) -> dict[str, list[str]]:
     for one in placement.clients(spec):
         found[naming.host(one.node)].append(one.id)
     return found
-
-
-def decimal(value: Decimal) -> str:
-    """Write an epsilon exactly, without an exponent."""
-    return format(value.normalize(), "f")

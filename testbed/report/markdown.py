@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from testbed.budget import show
+from contract.decimals import plain
 from testbed.compare import Difference
 from testbed.report.findings import Findings
 from testbed.rules.privacy_budget import Account
@@ -66,11 +66,11 @@ def privacy(accounts: Iterable[Account]) -> list[str]:
     """A row for each dataset, and below it one for what training takes of the sum."""
     rows = []
     for a in accounts:
-        left = show(a.budget - a.epsilon)
-        rows.append((a.dataset, show(a.epsilon), show(a.budget), left, ", ".join(a.mechanisms)))
+        left = plain(a.budget - a.epsilon)
+        rows.append((a.dataset, plain(a.epsilon), plain(a.budget), left, ", ".join(a.mechanisms)))
         if a.training:
-            noise = f"gaussian, delta {show(a.training.delta)}"
-            rows.append((f"{a.dataset}, of which training", show(a.training.epsilon), "", "", noise))
+            noise = f"gaussian, delta {plain(a.training.delta)}"
+            rows.append((f"{a.dataset}, of which training", plain(a.training.epsilon), "", "", noise))
     return table(("dataset", "epsilon", "budget", "left", "mechanism"), rows)
 
 
@@ -83,7 +83,7 @@ def difference(found: Difference) -> str:
         rows = [("added", *p) for p in found.paths_added] + [("removed", *p) for p in found.paths_removed]
         lines += ["### Paths between clients", "", *table(("", "from", "to", "verdict", "via"), rows), ""]
     if found.epsilon:
-        changes = [(d, show(b), show(h), show(h - b)) for d, b, h in found.epsilon]
+        changes = [(d, plain(b), plain(h), plain(h - b)) for d, b, h in found.epsilon]
         lines += ["### Epsilon", "", *table(("dataset", "base", "head", "change"), changes), ""]
     if found.nics_added or found.nics_removed:
         nics = [("added", *n) for n in found.nics_added] + [("removed", *n) for n in found.nics_removed]

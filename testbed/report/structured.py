@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from testbed.budget import show
+from contract.decimals import plain
 from testbed.edits import Edit
 from testbed.manifests import dotted
 from testbed.reachability.flow import Hop
@@ -65,12 +65,12 @@ def data(found: Findings) -> dict[str, Any]:
         "privacy": [
             {
                 "dataset": a.dataset,
-                "epsilon": show(a.epsilon),
-                "delta": show(a.total.delta),
-                "training": {"epsilon": show(a.training.epsilon), "delta": show(a.training.delta)}
+                "epsilon": plain(a.epsilon),
+                "delta": plain(a.total.delta),
+                "training": {"epsilon": plain(a.training.epsilon), "delta": plain(a.training.delta)}
                 if a.training
                 else None,
-                "budget": show(a.budget),
+                "budget": plain(a.budget),
                 "mechanisms": list(a.mechanisms),
                 "releases": list(a.lines),
             }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from testbed.budget import show
+from contract.decimals import plain
 from testbed.compare import Difference
 from testbed.reachability.explain import Explanation
 from testbed.report.findings import Findings
@@ -44,9 +44,9 @@ def findings(found: Findings) -> str:
 
 
 def _account(account: Account) -> Iterator[str]:
-    yield f"dataset {account.dataset}: epsilon {show(account.epsilon)} of {show(account.budget)}"
+    yield f"dataset {account.dataset}: epsilon {plain(account.epsilon)} of {plain(account.budget)}"
     if account.training:
-        yield f"  of which training: epsilon {show(account.training.epsilon)} at delta {show(account.training.delta)}"
+        yield f"  of which training: epsilon {plain(account.training.epsilon)} at delta {plain(account.training.delta)}"
 
 
 def explanation(found: Explanation) -> str:
@@ -81,7 +81,7 @@ def difference(found: Difference) -> str:
         lines += [f"{sign} path {s} -> {t}: {verdict}{f' ({via})' if via else ''}" for s, t, verdict, via in paths]
     for dataset, base, head in found.epsilon:
         sign = "+" if head > base else ""
-        lines.append(f"~ epsilon of {dataset}: {show(base)} -> {show(head)} ({sign}{show(head - base)})")
+        lines.append(f"~ epsilon of {dataset}: {plain(base)} -> {plain(head)} ({sign}{plain(head - base)})")
     for sign, nics in (("+", found.nics_added), ("-", found.nics_removed)):
         lines += [f"{sign} NIC of {pod} on {subnet}" for pod, subnet in nics]
     return "\n".join(lines)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from testbed.budget import Composition, Loss
+from contract.composition import Charge, Composition
 from testbed.errors import Problem, SpecError
 from testbed.fields import Delta, Epsilon, Image
 from testbed.reachability.groups import Isolation
@@ -17,10 +17,11 @@ from testbed.strict import UnreadableError, configuration
 
 
 class Spent(BaseModel):
-    """A claim the ledger already holds.
+    """A claim that a ledger already holds.
 
     Attributes:
         delta: of a grant, whose noise is Gaussian; None for a release.
+        run: of a grant, the run whose noise it pays for.
         part: ``SCHEME:INDEX`` of the partition it was released from, under a disjointness assertion.
     """
 
@@ -28,12 +29,23 @@ class Spent(BaseModel):
 
     epsilon: Epsilon
     delta: Delta | None = None
-    part: str | None = None
+    run: str | None = Field(None, min_length=1)
+    part: str | None = Field(None, pattern=r"^.+:[0-9]{1,5}$")
+
+    @model_validator(mode="after")
+    def _of_a_run(self) -> Self:
+        if (self.delta is None) != (self.run is None):
+            raise ValueError("delta and run go together: a grant has both, a release none")
+        return self
 
     @property
-    def loss(self) -> Loss:
-        """What it cost."""
-        return Loss(self.epsilon, self.delta or Decimal(0))
+    def cost(self) -> Charge:
+        """What it costs a record that it covers."""
+        family, _, index = self.part.rpartition(":") if self.part else (None, "", None)
+        part = None if index is None else int(index)
+        if self.run is None or self.delta is None:
+            return Charge(self.epsilon, family=family, part=part)
+        return Charge.of_run(self.run, self.epsilon, self.delta, family=family, part=part)
 
 
 class PrivacyBudget(BaseModel):
@@ -41,6 +53,8 @@ class PrivacyBudget(BaseModel):
 
     Attributes:
         neighbourhood: pixels of a record that every release must protect at least.
+        spent: what ledgers hold, by dataset, ledger and claim. A ledger is ``NODE:FOLDER``: a claim counts once only
+            within one.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,7 +64,7 @@ class PrivacyBudget(BaseModel):
     composition: Composition = "basic"
     delta: Delta | None = None
     neighbourhood: int = Field(1, ge=1)
-    spent: Mapping[str, Mapping[str, Epsilon | Spent]] = Field(default_factory=dict)
+    spent: Mapping[str, Mapping[str, Mapping[str, Epsilon | Spent]]] = Field(default_factory=dict)
 
     @property
     def testbed(self) -> Decimal:
@@ -149,9 +163,14 @@ def with_spent(config: PolicyConfig, spent: Mapping[str, Any]) -> PolicyConfig:
     Raises:
         SpecError: as ``parse``.
     """
-    added = parse(spent).budget.spent
-    datasets = {**config.budget.spent, **added}
-    merged = {name: {**config.budget.spent.get(name, {}), **added.get(name, {})} for name in datasets}
+    known, added = config.budget.spent, parse(spent).budget.spent
+    merged = {
+        name: {
+            ledger: {**known.get(name, {}).get(ledger, {}), **added.get(name, {}).get(ledger, {})}
+            for ledger in {**known.get(name, {}), **added.get(name, {})}
+        }
+        for name in {**known, **added}
+    }
     return config.model_copy(update={"budget": config.budget.model_copy(update={"spent": merged})})
 
 

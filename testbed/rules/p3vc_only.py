@@ -39,7 +39,7 @@ class _Judge:
         # What each client's own P3-VC reads and writes, and the releases a client may start from.
         self.raw: dict[str, list[Use]] = defaultdict(list)
         self.private: dict[str, list[Use]] = defaultdict(list)
-        self.releases: dict[str, set[str]] = defaultdict(set)
+        self.releases: dict[str, set[tuple[str, str | None]]] = defaultdict(set)
         # The images of the P3-VCs and gates of each testbed, and where each is.
         self.images: dict[str, dict[object, list[tuple[Pod, Path_]]]] = defaultdict(lambda: defaultdict(list))
         self.made: dict[tuple[Pod, Path_], Register | Spend | Grant] = {}  # by container
@@ -58,7 +58,7 @@ class _Judge:
             elif isinstance(made, Spend) and inside(made.out, use.mount_path):
                 self.private[client].append(use)
         if isinstance(made, Spend):
-            self.releases[client].add(made.claim)
+            self.releases[client].add((made.claim, made.formerly))
 
     def report(self, pod: Pod, path: Path_, message: str, repair: str, edits: tuple[Edit, ...] = ()) -> None:
         self.found.append(violation(NAME, pod.owner, path, message, repair, edits=edits))
@@ -183,7 +183,7 @@ class _Judge:
             return "no init container waits for a completed release before any other runs"
         if gate.get("restartPolicy") == "Always":
             return "the gate is a sidecar: Kubernetes does not wait for its end"
-        if made.claim not in self.releases[client]:
+        if (made.claim, made.formerly) not in self.releases[client]:
             return f"the gate waits for claim {made.claim}, which no release of client {client} declares"
         written = {(use.storage.name, use.sub_path) for use in self.private[client]}
         seen = [(u.storage.name, u.sub_path) for u in self.mounted[pod, path] if u.mount_path == made.release]

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 
+from contract.composition import Charge, delta_spent
+from contract.composition import spent as composed
+from contract.decimals import plain
+from contract.partition import Partition
 from testbed import contract as c
 from testbed.argv import Grant, Register, Spend, UnprovenError, doubts, read
-from testbed.budget import Loss, compose, show, total
 from testbed.edits import Edit
 from testbed.manifests import Object, Path_, sequence
 from testbed.rules.config import PrivacyBudget, Spent
@@ -22,29 +26,42 @@ NAME = "privacy-budget"
 
 
 @dataclass(frozen=True, eq=False)
-class Charge:
-    """One distinct claim and what it costs its dataset: a release, or with a delta a run's noisy training."""
+class Claim:
+    """One distinct claim and what it costs its dataset: a release, or a grant of a run's noisy training.
+
+    Attributes:
+        store: the raw volume.
+        ledger: the ledger that it is charged to, ``NODE:FOLDER``.
+        cost: with its part under a disjointness assertion.
+        formerly: the id that ledgers of an earlier version have it under.
+    """
 
     dataset: str
-    store: str  # the raw volume
-    claim: str
-    loss: Loss
-    part: str | None  # SCHEME:INDEX under a disjointness assertion
+    store: str
+    ledger: str
+    name: str
+    cost: Charge
     pod: Pod | None
     path: Path_ = ()
+    formerly: str | None = None
+
+    @property
+    def part(self) -> str | None:
+        """``SCHEME:INDEX`` under a disjointness assertion."""
+        return None if self.cost.family is None else f"{self.cost.family}:{self.cost.part}"
 
     @property
     def line(self) -> str:
         """As a line of the sum."""
-        delta = f" at delta {show(self.loss.delta)}, training" if self.loss.delta else ""
-        where = f"{self.pod.owner.ref}" if self.pod else "ledger"
+        delta = f" at delta {plain(self.cost.delta)}, training" if self.cost.run else ""
+        where = f"{self.pod.owner.ref}" if self.pod else f"ledger {self.ledger}"
         part = f", part {self.part}" if self.part else ""
-        return f"{show(self.loss.epsilon)}{delta}  claim {self.claim} ({where}{part})"
+        return f"{plain(self.cost.epsilon)}{delta}  claim {self.name} ({where}{part})"
 
     @property
     def order(self) -> tuple[str, ...]:
         """Where its line stands."""
-        return (self.part or "", self.claim, self.store)
+        return (self.part or "", self.name, self.ledger)
 
 
 @dataclass(frozen=True)
@@ -68,7 +85,7 @@ class Account:
     training: Total | None
     budget: Decimal
     mechanisms: tuple[str, ...]
-    charges: tuple[Charge, ...]
+    claims: tuple[Claim, ...]
 
     @property
     def epsilon(self) -> Decimal:
@@ -78,7 +95,7 @@ class Account:
     @property
     def lines(self) -> tuple[str, ...]:
         """The lines of the sum."""
-        return tuple(charge.line for charge in self.charges)
+        return tuple(claim.line for claim in self.claims)
 
 
 def spends(pod: Pod) -> bool:
@@ -99,12 +116,12 @@ class _Reader:
 
     def __init__(self, context: Context) -> None:
         self.context, self.config = context, context.config.budget
-        self.charges: list[Charge] = []
-        self.of_store: dict[str, list[Charge]] = defaultdict(list)
+        self.claims: list[Claim] = []
+        self.of_store: dict[str, list[Claim]] = defaultdict(list)
+        self.made: list[tuple[Claim, Spend | Grant, str]] = []  # with the volume that they write to
         self.mechanisms: dict[str, set[str]] = defaultdict(set)
         self.found: list[Violation] = []
         self.private_labels: set[str] = set()  # stores whose labels a release keeps private
-        self.by_labels: list[Charge] = []  # of grants, which do not say whether labels are public
         self.uses: dict[tuple[Pod, Path_], list[Use]] = defaultdict(list)
         for use in context.uses:
             self.uses[use.pod, use.container].append(use)
@@ -125,7 +142,7 @@ class _Reader:
             self.report(
                 owner, ("kind",), f"a {owner.kind} starts the P3-VC without end", "declare one Job for one claim"
             )
-        before = len(self.charges)
+        before = len(self.claims)
         for path, container in pod.containers():
             for field, message, repair in doubts(container):
                 self.report(owner, (*path, *field), message, repair)
@@ -143,16 +160,16 @@ class _Reader:
             if isinstance(made, Register):
                 self._register(owner, field_path, made)
             elif isinstance(made, (Spend, Grant)):
-                self._spend(pod, field_path, made, self._store(pod, field_path, made.data))
-        if len(self.charges) > before + 1:
+                self._spend(pod, field_path, made)
+        if len(self.claims) > before + 1:
             self.report(owner, pod.path("spec"), "one pod makes several claims", "declare one Job for each claim")
 
     def _register(self, owner: Object, path: Path_, made: Register) -> None:
         config = self.config
         self._protects(owner, path, made)
         if made.budget > config.budget:
-            message = f"it registers a budget of {show(made.budget)}; the policy allows {show(config.budget)}"
-            self.report(owner, path, message, f"set --budget {show(config.budget)}")
+            message = f"it registers a budget of {plain(made.budget)}; the policy allows {plain(config.budget)}"
+            self.report(owner, path, message, f"set --budget {plain(config.budget)}")
         if made.composition != config.composition:
             message = f"it registers composition {made.composition}; the policy composes by {config.composition}"
             self.report(owner, path, message, f"set --composition {config.composition}")
@@ -164,9 +181,9 @@ class _Reader:
                 f"set --delta {config.delta}",
             )
         if config.composition == "basic" and made.delta is not None and made.delta > (config.delta or 0):
-            allowed = "none" if config.delta is None else show(config.delta)
+            allowed = "none" if config.delta is None else plain(config.delta)
             repair = f"register delta {allowed}, or set privacy-budget.delta in the policy configuration"
-            self.report(owner, path, f"it registers delta {show(made.delta)}; the policy allows {allowed}", repair)
+            self.report(owner, path, f"it registers delta {plain(made.delta)}; the policy allows {allowed}", repair)
 
     def _protects(self, owner: Object, path: Path_, made: Register | Spend) -> None:
         """An epsilon is worth what it protects: both the release and the terms of the dataset say how much."""
@@ -177,20 +194,25 @@ class _Reader:
             message = f"it {what} {shown}; the policy demands at least {least}"
             self.report(owner, path, message, f"set --neighbourhood {least} (kubeflower:privacy.neighbourhood)")
 
-    def _store(self, pod: Pod, path: Path_, data: str) -> str:
-        """The volume that holds a folder in a container, by its place."""
-        holding = [use for use in self.uses[pod, path[:-1]] if inside(data, use.mount_path)]
+    def _place(self, pod: Pod, path: Path_, option: str, folder: str) -> tuple[str, str]:
+        """The volume that holds a folder of a container, by its place, and the folder's own place."""
+        holding = [use for use in self.uses[pod, path[:-1]] if inside(folder, use.mount_path)]
         if not holding:
-            message = f"cannot prove which volume --data {data} is on"
-            self.report(pod.owner, path, message, "mount the raw volume's claim there")
-            return f"{pod.name}:{data}"
-        storage = max(holding, key=lambda use: len(use.mount_path)).storage
-        if storage.nodes:
-            return f"{','.join(sorted(storage.nodes))}:{storage.path}"
-        return storage.path or storage.name
+            message = f"cannot prove which volume --{option} {folder} is on"
+            self.report(pod.owner, path, message, f"mount the claim of --{option} there")
+            return f"{pod.name}:{folder}", f"{pod.name}:{folder}"
+        use = max(holding, key=lambda use: len(use.mount_path))
+        storage, below = use.storage, f"{use.sub_path}/{posixpath.relpath(folder, use.mount_path)}"
+        if storage.path is None:
+            return storage.name, posixpath.normpath(f"{storage.name}{below}")
+        nodes = f"{','.join(sorted(storage.nodes))}:" if storage.nodes else ""
+        return f"{nodes}{storage.path}", f"{nodes}{posixpath.normpath(storage.path + below)}"
 
-    def _spend(self, pod: Pod, path: Path_, made: Spend | Grant, store: str) -> None:
+    def _spend(self, pod: Pod, path: Path_, made: Spend | Grant) -> None:
         owner, notes = pod.owner, pod.annotations
+        store, _ = self._place(pod, path, "data", made.data)
+        _, ledger = self._place(pod, path, "ledger", made.ledger)
+        _, out = self._place(pod, path, "out", made.out)
         dataset = notes.get(c.ANNOTATION_DATASET)
         if not isinstance(dataset, str) or not dataset:
             self.report(
@@ -204,34 +226,36 @@ class _Reader:
             self.report(
                 owner, path, "mechanism paper carries no privacy claim, and a budget is set", "use --mechanism laplace"
             )
-        self._compare(pod, c.ANNOTATION_EPSILON, show(made.loss.epsilon), "epsilon")
+        self._compare(pod, c.ANNOTATION_EPSILON, plain(made.cost.epsilon), "epsilon")
         if isinstance(made, Grant):
-            self._compare(pod, c.ANNOTATION_DELTA, show(made.loss.delta), "delta")
+            self._compare(pod, c.ANNOTATION_DELTA, plain(made.cost.delta), "delta")
         self._compare(pod, c.ANNOTATION_MECHANISM, made.mechanism, "mechanism")
         self._compare(pod, c.ANNOTATION_CLAIM, made.claim, "claim")
         part = self._part(pod, path, made)
-        charge = Charge(dataset, store, made.claim, made.loss, part, pod, path)
+        family, index = (part.scheme, part.index) if part else (None, None)
+        cost = replace(made.cost, family=family, part=index)
+        former = made.formerly if isinstance(made, Spend) else None
+        claim = Claim(dataset, store, ledger, made.claim, cost, pod, path, former)
         if isinstance(made, Spend):
             self._protects(owner, path, made)
             if made.labels == "private":
                 self.private_labels.add(store)
-        if isinstance(made, Grant) and part and made.partition and made.partition.by_labels:
-            self.by_labels.append(charge)
         self.mechanisms[dataset].add(made.mechanism)
         for other in self.of_store[store]:
             if other.dataset != dataset:
                 names = f"{other.dataset!r} and as {dataset!r}"
                 message = f"the same raw volume is spent from as {names}: a new name does not reset a budget"
                 self.report(owner, pod.annotation(c.ANNOTATION_DATASET), message, f"name the dataset {other.dataset}")
-            if other.claim == made.claim and (other.loss, other.part) != (made.loss, part):
+            if other.name == made.claim and other.cost != cost:
                 self.report(
                     owner,
                     path,
                     f"claim {made.claim} is declared twice with other parameters",
                     "give each its own claim",
                 )
-        self.charges.append(charge)
-        self.of_store[store].append(charge)
+        self.claims.append(claim)
+        self.of_store[store].append(claim)
+        self.made.append((claim, made, out))
 
     def _compare(self, pod: Pod, key: str, real: str, what: str) -> None:
         said = pod.annotations.get(key)
@@ -252,7 +276,7 @@ class _Reader:
                 (edit,),
             )
 
-    def _part(self, pod: Pod, path: Path_, made: Spend | Grant) -> str | None:
+    def _part(self, pod: Pod, path: Path_, made: Spend | Grant) -> Partition | None:
         said_why = pod.annotations.get(c.ANNOTATION_DISJOINT)
         if said_why != made.disjoint:
             field = pod.annotation(c.ANNOTATION_DISJOINT)
@@ -275,62 +299,98 @@ class _Reader:
         if part.by_labels and isinstance(made, Spend) and made.labels == "private":
             self._dependent(pod, path)
             return None
-        return f"{part.scheme}:{part.index}"
+        return part
 
     def _dependent(self, pod: Pod, path: Path_) -> None:
         message = "a partition by labels is not independent of the data while labels are private"
         self.report(pod.owner, path, message, "use --partitioner iid, or public labels")
 
-    def settle(self) -> list[Charge]:
-        """Return every charge, once all pods are read: a grant is of a part by labels only while they are public."""
-        doubtful = [x for x in self.by_labels if x.store in self.private_labels]
-        for charge in doubtful:
-            if charge.pod:
-                self._dependent(charge.pod, charge.path)
-        return [replace(x, part=None) if x in doubtful else x for x in self.charges]
+    def settle(self) -> list[Claim]:
+        """Return every claim, once all pods are read: whether a part counts as one may depend on other pods."""
+        return [self._settled(*one) for one in self.made]
+
+    def _settled(self, claim: Claim, made: Spend | Grant, out: str) -> Claim:
+        if not isinstance(made, Grant) or claim.pod is None:
+            return claim
+        problem = self._unlike_its_release(claim, made, out)
+        if problem:
+            repair = "declare the release that the run learns from, and give the grant its --data, dataset and part"
+            self.report(claim.pod.owner, claim.path, problem, repair)
+        elif claim.part and made.partition and made.partition.by_labels and claim.store in self.private_labels:
+            self._dependent(claim.pod, claim.path)
+        else:
+            return claim
+        return replace(claim, cost=replace(claim.cost, family=None, part=None))
+
+    def _unlike_its_release(self, claim: Claim, grant: Grant, out: str) -> str | None:
+        """Say how a grant and the releases on its private volume differ; None where every one agrees."""
+        releases = [(other, made) for other, made, where in self.made if where == out and isinstance(made, Spend)]
+        if not releases:
+            return f"it grants a run on a release into {out}, which is not among the resources"
+        for other, made in releases:
+            for what, mine, theirs in (
+                ("raw volume", claim.store, other.store),
+                ("dataset", claim.dataset, other.dataset),
+                ("part", _named(grant.partition), _named(made.partition)),
+                ("assertion of disjointness", grant.disjoint, made.disjoint),
+            ):
+                if mine != theirs:
+                    return f"it grants a run on {what} {mine}, but release {other.name} beside it is of {theirs}"
+        return None
 
 
-def _distinct(charges: Iterable[Charge]) -> list[Charge]:
-    """Count a claim once, and one that is declared with two prices at both."""
-    found: dict[tuple[object, ...], Charge] = {}
-    for charge in charges:
-        found.setdefault((charge.dataset, charge.store, charge.claim, charge.loss, charge.part), charge)
+def _named(partition: Partition | None) -> str:
+    return partition.name if partition else "all of it"
+
+
+def _distinct(claims: Iterable[Claim]) -> list[Claim]:
+    """Count a claim once within one ledger, and one that is declared there with two prices at both."""
+    found: dict[tuple[object, ...], Claim] = {}
+    for claim in claims:
+        found.setdefault((claim.dataset, claim.ledger, claim.name, claim.cost), claim)
     return list(found.values())
 
 
-def _with_ledger(charges: list[Charge], config: PrivacyBudget) -> list[Charge]:
-    """Add what the ledger holds and this deployment does not declare; a claim in both counts once, at the higher."""
-    found = list(charges)
-    for dataset, claims in config.spent.items():
-        for claim, entry in claims.items():
-            spent = entry if isinstance(entry, Spent) else Spent(epsilon=entry)
-            same = [x.loss for x in found if x.dataset == dataset and x.claim == claim]
-            if any(x.epsilon >= spent.epsilon and x.delta >= spent.loss.delta for x in same):
-                continue
-            found.append(Charge(dataset, "ledger", claim, spent.loss, None if same else spent.part, None))
+def _with_ledgers(claims: list[Claim], config: PrivacyBudget) -> list[Claim]:
+    """Add what ledgers hold and this deployment does not declare.
+
+    A claim that is in both counts once, at the higher price, where both mean the same ledger. Another ledger, such as
+    that of the node to which a client moves, knows nothing of the claim and charges it again.
+    """
+    found = list(claims)
+    for dataset, ledgers in config.spent.items():
+        for ledger, held in ledgers.items():
+            for name, entry in held.items():
+                cost = (entry if isinstance(entry, Spent) else Spent(epsilon=entry)).cost
+                same = [
+                    x.cost
+                    for x in claims
+                    if (x.dataset, x.ledger) == (dataset, ledger) and name in (x.name, x.formerly)
+                ]
+                if any(_no_less(x, cost) for x in same):
+                    continue
+                if same:  # two prices of one claim: neither is known to be of a part
+                    cost = replace(cost, family=None, part=None)
+                found.append(Claim(dataset, "", ledger, name, cost, None))
     return found
 
 
-def _composed(charges: Iterable[Charge], config: PrivacyBudget) -> Total:
-    """Sum over schemes and undivided claims; the maximum over the parts of one scheme.
+def _no_less(one: Charge, other: Charge) -> bool:
+    return one.run == other.run and one.epsilon >= other.epsilon and one.delta >= other.delta
 
-    The delta is the policy's own under ``advanced`` and ``zcdp``. Under ``basic`` it is the deltas' sum, in which a
-    scheme counts with its largest, as it does with its dearest epsilon: of one part or of two.
+
+def _composed(claims: Iterable[Claim], config: PrivacyBudget) -> Total:
+    """What claims come to on the record that loses most.
+
+    The delta is the policy's own under ``advanced`` and ``zcdp``, and the deltas' sum under ``basic``. Datasets have
+    families of parts of their own: a part of one says nothing about another.
     """
-    schemes: dict[str, dict[str, list[Loss]]] = defaultdict(lambda: defaultdict(list))
-    worst: list[Loss] = []
-    for charge in charges:
-        if charge.part is None:
-            worst.append(charge.loss)
-        else:
-            scheme, _, index = charge.part.rpartition(":")
-            schemes[scheme][index].append(charge.loss)
-    deltas = [loss.delta for loss in worst]
-    for parts in schemes.values():
-        worst += max(parts.values(), key=lambda losses: compose(losses, config.composition, config.delta))
-        deltas.append(max(total(loss.delta for loss in losses) for losses in parts.values()))
-    epsilon = compose(worst, config.composition, config.delta)
-    return Total(epsilon, total(deltas) if config.composition == "basic" else config.delta or Decimal(0))
+    costs = [
+        claim.cost if claim.cost.family is None else replace(claim.cost, family=f"{claim.dataset} {claim.cost.family}")
+        for claim in claims
+    ]
+    epsilon = composed(costs, config.composition, config.delta)
+    return Total(epsilon, delta_spent(costs) if config.composition == "basic" else config.delta or Decimal(0))
 
 
 def accounts(context: Context) -> tuple[list[Account], list[Violation]]:
@@ -343,13 +403,12 @@ def accounts(context: Context) -> tuple[list[Account], list[Violation]]:
     for pod in context.pods:
         if spends(pod):
             reader.read(pod)
-    charges = _with_ledger(_distinct(reader.settle()), config)
-    by_dataset: dict[str, list[Charge]] = defaultdict(list)
-    for charge in charges:
-        by_dataset[charge.dataset].append(charge)
+    by_dataset: dict[str, list[Claim]] = defaultdict(list)
+    for claim in _with_ledgers(_distinct(reader.settle()), config):
+        by_dataset[claim.dataset].append(claim)
     found = []
     for dataset, mine in sorted(by_dataset.items()):
-        training = [x for x in mine if x.loss.delta]
+        training = [x for x in mine if x.cost.run]
         found.append(
             Account(
                 dataset=dataset,
@@ -357,7 +416,7 @@ def accounts(context: Context) -> tuple[list[Account], list[Violation]]:
                 training=_composed(training, config) if training else None,
                 budget=config.budget,
                 mechanisms=tuple(sorted(reader.mechanisms[dataset])),
-                charges=tuple(sorted(mine, key=lambda x: x.order)),
+                claims=tuple(sorted(mine, key=lambda x: x.order)),
             )
         )
     return found, reader.found
@@ -369,17 +428,24 @@ def check(context: Context) -> list[Violation]:
     found, problems = accounts(context)
     for account in found:
         problems += [*_over_budget(account, config), *_over_delta(account, config)]
-    whole = total(account.epsilon for account in found)
-    if len(found) > 1 and whole > config.testbed:
-        lines = (
-            *(f"{show(a.epsilon)}  dataset {a.dataset}" for a in found),
-            f"= {show(whole)}",
-            f"budget {show(config.testbed)}",
-        )
-        message = f"the testbed would spend epsilon {show(whole)} of {show(config.testbed)} over {len(found)} datasets"
-        repair = "spend less; or, if no person is in two datasets, set testbedBudget in the policy configuration"
-        problems.append(violation(NAME, None, (), message, repair, witness=lines))
+    if len(found) > 1:
+        problems += _over_testbed(found, config)
     return problems
+
+
+def _over_testbed(accounts: Sequence[Account], config: PrivacyBudget) -> Iterator[Violation]:
+    whole = _composed((claim for account in accounts for claim in account.claims), config).epsilon
+    if whole > config.testbed:
+        lines = (
+            *(f"{plain(a.epsilon)}  dataset {a.dataset}" for a in accounts),
+            f"= {plain(whole)}",
+            f"budget {plain(config.testbed)}",
+        )
+        message = (
+            f"the testbed would spend epsilon {plain(whole)} of {plain(config.testbed)} over {len(accounts)} datasets"
+        )
+        repair = "spend less; or, if no person is in two datasets, set testbedBudget in the policy configuration"
+        yield violation(NAME, None, (), message, repair, witness=lines)
 
 
 def _over_budget(account: Account, config: PrivacyBudget) -> Iterator[Violation]:
@@ -388,26 +454,26 @@ def _over_budget(account: Account, config: PrivacyBudget) -> Iterator[Violation]
     how = {"basic": "sum", "advanced": "advanced composition", "zcdp": "zCDP composition"}[config.composition]
     lines = (
         *account.lines,
-        f"= {show(account.epsilon)}  by {how}; the maximum over disjoint parts of one partition",
-        f"budget {show(account.budget)}",
+        f"= {plain(account.epsilon)}  by {how}; the maximum over disjoint parts of one partition",
+        f"budget {plain(account.budget)}",
     )
-    message = f"dataset {account.dataset} would spend epsilon {show(account.epsilon)} of {show(account.budget)}"
-    excess = show(account.epsilon - account.budget)
+    message = f"dataset {account.dataset} would spend epsilon {plain(account.epsilon)} of {plain(account.budget)}"
+    excess = plain(account.epsilon - account.budget)
     repair = f"spend less: bring the sum down by {excess}, or assert disjoint partitions if it is true"
-    yield _of(account.charges, c.ANNOTATION_EPSILON, message, repair, lines)
+    yield _of(account.claims, c.ANNOTATION_EPSILON, message, repair, lines)
 
 
 def _over_delta(account: Account, config: PrivacyBudget) -> Iterator[Violation]:
     allowed = config.delta or Decimal(0)
     if config.composition != "basic" or account.total.delta <= allowed:
         return
-    training = [charge for charge in account.charges if charge.loss.delta]
+    training = [claim for claim in account.claims if claim.cost.run]
     lines = (
-        *(charge.line for charge in training),
-        f"= delta {show(account.total.delta)}  by sum; the maximum over disjoint parts of one partition",
-        f"delta {show(allowed)} allowed",
+        *(claim.line for claim in training),
+        f"= delta {plain(account.total.delta)}  by sum; the maximum over disjoint parts of one partition",
+        f"delta {plain(allowed)} allowed",
     )
-    message = f"dataset {account.dataset} would spend delta {show(account.total.delta)} of {show(allowed)}"
+    message = f"dataset {account.dataset} would spend delta {plain(account.total.delta)} of {plain(allowed)}"
     repair = (
         "give federation.training_dp a smaller delta, or remove it; or set privacy-budget.delta in the policy "
         "configuration"
@@ -415,8 +481,8 @@ def _over_delta(account: Account, config: PrivacyBudget) -> Iterator[Violation]:
     yield _of(training, c.ANNOTATION_DELTA, message, repair, lines)
 
 
-def _of(charges: Iterable[Charge], annotation: str, message: str, repair: str, lines: tuple[str, ...]) -> Violation:
-    """A violation of the first charge that is declared here; of the testbed where the ledger holds them all."""
-    pod = next((charge.pod for charge in charges if charge.pod), None)
+def _of(claims: Iterable[Claim], annotation: str, message: str, repair: str, lines: tuple[str, ...]) -> Violation:
+    """A violation of the first claim that is declared here; of the testbed where the ledger holds them all."""
+    pod = next((claim.pod for claim in claims if claim.pod), None)
     owner, path = (pod.owner, pod.annotation(annotation)) if pod else (None, ())
     return violation(NAME, owner, path, message, repair, witness=lines)

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from contract.composition import Charge
+from contract.partition import Partition
 from testbed import argv, commands
 from testbed import contract as c
 from testbed.argv import UnprovenError
-from testbed.budget import Loss
 
 EPSILONS = st.decimals(min_value="1e-12", max_value=1000, places=12)
 DELTAS = st.decimals(min_value="1e-30", max_value="0.5", places=30)
@@ -25,10 +26,15 @@ RELEASES = st.builds(
     neighbourhood=st.just(1),
     labels=st.just("public"),
     label_epsilon=st.none(),
-    partition=st.sampled_from([None, (0, 4), (3, 4)]),
-    partitioner=st.sampled_from(["iid", "dirichlet"]),
-    alpha=st.floats(0.001, 1e6),
-    seed=st.integers(0, 2**63 - 1),
+    partition=st.none()
+    | st.builds(
+        Partition.of,
+        st.sampled_from([0, 3]),
+        st.just(4),
+        st.sampled_from(["iid", "dirichlet"]),
+        st.floats(0.001, 1e6),
+        st.integers(0, 2**63 - 1),
+    ),
     format=st.just("npz"),
     number=st.just(1),
     disjoint=st.sampled_from([None, "each image is of another person"]),
@@ -49,7 +55,7 @@ def test_a_release(release: commands.Release) -> None:
     read = argv.parse(commands.p3vc_release(release))
     assert isinstance(read, argv.Spend)
     assert (read.data, read.out, read.ledger) == (c.MOUNT_RAW, c.MOUNT_PRIVATE, c.MOUNT_LEDGER)
-    assert (read.claim, read.loss, read.mechanism) == (release.claim, Loss(release.epsilon), release.mechanism)
+    assert (read.claim, read.cost, read.mechanism) == (release.claim, Charge(release.epsilon), release.mechanism)
     _same_part(read, release)
 
 
@@ -58,19 +64,14 @@ def test_a_grant(grant: commands.Grant) -> None:
     read = argv.parse(commands.p3vc_grant(grant))
     assert isinstance(read, argv.Grant)
     assert (read.data, read.out, read.ledger) == (c.MOUNT_RAW, c.MOUNT_PRIVATE, c.MOUNT_LEDGER)
-    assert (read.claim, read.run) == ("e1-training-0123456789ab", "0123456789ab")
-    assert (read.loss, read.mechanism) == (Loss(grant.epsilon, grant.delta), "gaussian")
+    assert (read.claim, read.mechanism) == ("e1-training-0123456789ab", "gaussian")
+    assert read.cost == Charge.of_run("0123456789ab", grant.epsilon, grant.delta)
     _same_part(read, grant.release)
 
 
 def _same_part(read: argv.Spend | argv.Grant, release: commands.Release) -> None:
-    if release.partition is None:
-        assert (read.partition, read.disjoint) == (None, None)
-        return
-    assert read.partition
-    assert (read.partition.index, read.partition.count) == release.partition
-    assert read.partition.by_labels == (release.partitioner == "dirichlet")
-    assert read.disjoint == release.disjoint
+    disjoint = None if release.partition is None else release.disjoint
+    assert (read.partition, read.disjoint) == (release.partition, disjoint)
 
 
 @given(GRANTS)
@@ -117,7 +118,7 @@ def test_a_grant_that_does_not_say_what_it_costs_is_not_proved(flag: str, value:
 def test_the_whole_is_read() -> None:
     read = argv.parse(WHOLE)
     assert isinstance(read, argv.Grant)
-    assert read.loss == Loss(Decimal("0.3"), Decimal("1e-6"))
+    assert (read.cost.epsilon, read.cost.delta) == (Decimal("0.3"), Decimal("1e-6"))
 
 
 @pytest.mark.parametrize("option", ["data", "out", "ledger"])

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from components.render import render
+from contract import gaussian
 from testbed import cli, contract, ledger, placement
-from testbed.budget import Loss
 from testbed.commands import p3vc_grant, p3vc_register, p3vc_release
 from testbed.grants import grant
 from testbed.manifests import Object, expand
@@ -30,6 +30,9 @@ DP: dict[str, Any] = {
     "privacy__epsilon": 0.4,
     "privacy__delta": 1e-6,
 }
+
+
+PLACE = "e3:/var/lib/kubeflower/lab/e3/raw/ledger"
 
 
 def p3vc(*argv: str) -> subprocess.CompletedProcess[str]:
@@ -69,7 +72,7 @@ def granted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_next_plan_is_added_to_what_is_spent(folder: Path) -> None:
-    config = parse(ledger.spent(ledger.read("digits", folder)))
+    config = parse(ledger.spent(ledger.read("digits", folder, PLACE)))
 
     def refused(epsilon: str) -> bool:
         objects = [Object(one) for one in render(spec("lab", privacy__epsilon=epsilon))]
@@ -90,9 +93,9 @@ def test_a_person_reads_what_is_left(folder: Path, capsys: pytest.CaptureFixture
 def test_the_policy_configuration_names_claim_epsilon_and_part(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.main(["ledger", "--format", "policy", f"digits={folder}"]) == cli.OK
+    assert cli.main(["ledger", "--format", "policy", f"digits@{PLACE}={folder}"]) == cli.OK
     found = json.loads(capsys.readouterr().out)["privacy-budget"]["spent"]["digits"]
-    ((claim, entry),) = found.items()
+    ((claim, entry),) = found[PLACE].items()
     assert claim.startswith("e3-")
     assert entry == {"epsilon": "0.7", "part": "dirichlet of 4, alpha 1.0, seed 7:1"}
 
@@ -103,22 +106,21 @@ def test_a_grant_is_named_apart_and_has_its_delta(granted: Path, capsys: pytest.
     assert "digits: spent 0.7 of 0.7 (basic, delta 0.000001 of 0.000001), 0 left" in out
     (line,) = [line for line in out.splitlines() if "-training-" in line]
     assert line.endswith(": epsilon 0.3, delta 0.000001, gaussian, complete")
-    claims = ledger.spent(ledger.read("digits", granted))["privacy-budget"]["spent"]["digits"]
+    claims = ledger.spent(ledger.read("digits", granted, PLACE))["privacy-budget"]["spent"]["digits"][PLACE]
     part = "dirichlet of 4, alpha 1.0, seed 7:1"
     (name,) = [name for name in claims if "-training-" in name]
-    assert claims.pop(name) == {"epsilon": "0.3", "delta": "0.000001", "part": part}
+    assert claims.pop(name) == {"epsilon": "0.3", "delta": "0.000001", "run": name.rpartition("-")[2], "part": part}
     assert list(claims.values()) == [{"epsilon": "0.4", "part": part}]
 
 
 def test_the_policy_takes_the_noise_for_what_the_ledger_does(granted: Path) -> None:
     (account,) = ledger.read("digits", granted)
     (rho,) = [claim["rho"] for claim in account.record["claims"].values() if claim.get("rho")]
-    ours = Loss(Decimal("0.3"), Decimal("1e-6")).square / 2
-    assert ours == pytest.approx(Decimal(rho), rel=Decimal("1e-9"))
+    assert gaussian.rho(Decimal("0.3"), Decimal("1e-6")) == Decimal(rho)
 
 
 def test_the_next_run_is_added_to_the_one_that_was_granted(granted: Path) -> None:
-    spent = ledger.spent(ledger.read("digits", granted))["privacy-budget"]
+    spent = ledger.spent(ledger.read("digits", granted, PLACE))["privacy-budget"]
 
     def refused(**changes: Any) -> list[str]:
         objects = [o for one in render(spec("lab", **{**DP, **changes})) for o in expand(one, "lab")]
@@ -148,24 +150,25 @@ def account(folder: str, dataset: str, claim: str, part: int) -> ledger.Ledger:
     partition = {"partitioner": "iid", "count": 3, "alpha": None, "seed": 7, "index": part}
     reserve = {"type": "reserve", "claim": claim, "parallel": {"part": part}, "parameters": {"partition": partition}}
     record = {"dataset": dataset, "claims": {claim: {"epsilon": "0.7"}}, "entries": [reserve]}
-    return ledger.Ledger("digits", Path(folder), record)
+    return ledger.Ledger("digits", Path(folder), f"node:{folder}", record)
 
 
 def test_parts_of_one_dataset_in_the_ledgers_of_its_clients_count_in_parallel() -> None:
     clients = [account(f"/e{i}", f"hmac-sha256:{i}", f"e{i}-claim", i) for i in range(3)]
     found = ledger.spent(clients)["privacy-budget"]["spent"]["digits"]
-    assert [found[f"e{i}-claim"]["part"][-2:] for i in range(3)] == [":0", ":1", ":2"]
+    assert [found[f"node:/e{i}"][f"e{i}-claim"]["part"][-2:] for i in range(3)] == [":0", ":1", ":2"]
 
 
 def test_parts_of_different_data_under_one_name_add_up() -> None:
     found = ledger.spent([account("/e1", "hmac-sha256:1", "a", 0), account("/e1", "hmac-sha256:2", "b", 1)])
-    assert found == {"privacy-budget": {"spent": {"digits": {"a": {"epsilon": "0.7"}, "b": {"epsilon": "0.7"}}}}}
+    claims = {"a": {"epsilon": "0.7"}, "b": {"epsilon": "0.7"}}
+    assert found == {"privacy-budget": {"spent": {"digits": {"node:/e1": claims}}}}
 
 
 def test_one_claim_id_in_two_ledgers_counts_twice_and_one_ledger_named_twice_once() -> None:
     ours, theirs = account("/e1", "hmac-sha256:1", "a", 0), account("/e2", "hmac-sha256:2", "a", 0)
     found = ledger.spent([ours, theirs, ours])["privacy-budget"]["spent"]["digits"]
-    assert list(found) == ["a", "a (/e2)"]
+    assert {place: list(claims) for place, claims in found.items()} == {"node:/e1": ["a"], "node:/e2": ["a"]}
 
 
 def test_a_registration_cut_off_by_a_crash_hides_no_account(folder: Path, tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import tomllib
+from decimal import Decimal
 from typing import Any
 
+from contract.composition import Charge, spent
 from testbed import outputs
 from tests.components.rendering import spec
 
@@ -66,7 +68,8 @@ def test_training_is_told_apart_from_the_releases() -> None:
     disjoint, together = outputs.privacy(testbed), outputs.privacy(spec("lab", **dp, privacy__disjoint=None))
     assert disjoint["epsilon"] == "0.7"
     assert disjoint["training"] == disjoint["datasets"]["digits"]["training"] == {"epsilon": "0.1", "delta": "0.000001"}
-    assert together["training"] == {"epsilon": "0.3", "delta": "0.000003"}
+    shared = spent([Charge.of_run("r", Decimal("0.1"), Decimal("1e-6"))] * 3, "basic", None)
+    assert together["training"] == {"epsilon": str(shared), "delta": "0.000003"}
 
 
 def test_every_node_is_listed() -> None:

@@ -38,7 +38,7 @@ def _answer(message: Message, context: Context, *, learn: bool) -> Message:
     client = str(context.node_config["client"])
     folder = Path(str(context.node_config.get("data", "/private")))
     release = data.load(folder, settings.num_classes)
-    grant = grants.read(folder, settings) if settings.grant else None
+    grant = grants.read(folder, settings, release) if settings.grant else None
     parts = data.split(len(release.images), settings.train_fraction, settings.seed)
 
     from federation import model as models  # noqa: PLC0415 - torch costs seconds; a refusal above need not pay them

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from contract.files import MANIFEST
 from federation.errors import DataError
 
-MANIFEST = "manifest.json"
 IMAGES = "images.npy"
 LABELS = "labels.npy"
 
@@ -28,6 +29,8 @@ class Release:
         epsilon: decimal string of all the release spent.
         mechanism: how it was released.
         manifest: SHA-256 of the manifest file, hexadecimal.
+        dataset: the ledger's name of the raw dataset; None where no ledger was charged.
+        partition: the part of it, as the ledger holds it; None for all of it.
     """
 
     images: npt.NDArray[np.uint8]
@@ -35,6 +38,8 @@ class Release:
     epsilon: str
     mechanism: str
     manifest: str
+    dataset: str | None = None
+    partition: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,8 @@ def load(folder: Path, num_classes: int) -> Release:
         epsilon=str(manifest["epsilon"]),
         mechanism=str(manifest["mechanism"]),
         manifest=hashlib.sha256(text).hexdigest(),
+        dataset=manifest.get("dataset"),
+        partition=manifest.get("partition"),
     )
 
 

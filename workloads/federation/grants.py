@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
+from contract.files import TRAINING
+from federation.data import Release
 from federation.errors import DataError, FederationError
 from federation.settings import Settings
 from p3vc.chain import sync_folder
 
-GRANT = "training.json"
 USED = "grants"
 
 
@@ -33,13 +34,18 @@ class Grant:
     noise_multiplier: float
 
 
-def read(folder: Path, settings: Settings) -> Grant:
+def read(folder: Path, settings: Settings, release: Release) -> Grant:
     """Return the grant of this run that ``p3vc grant`` left beside the released data.
 
+    Args:
+        folder: the private volume.
+        settings: of the run.
+        release: what is in the folder: the grant must be for its dataset and its part.
+
     Raises:
-        DataError: there is none, it is damaged, or it is for another run.
+        DataError: there is none, it is damaged, or it is for another run or other records.
     """
-    path = folder / GRANT
+    path = folder / TRAINING
     try:
         content = json.loads(path.read_bytes())
         found = {
@@ -55,6 +61,7 @@ def read(folder: Path, settings: Settings) -> Grant:
             str(content["delta"]),
             float(content["noise_multiplier"]),
         )
+        records = {"dataset": content["dataset"], "partition": content["partition"]}
     except FileNotFoundError:
         raise DataError(
             f"{path}: not found: the run trains under noise (grant {settings.grant}) and this client's dataset was not "
@@ -74,6 +81,10 @@ def read(folder: Path, settings: Settings) -> Grant:
     different = [f"{key} {found[key]} (the run: {asked[key]})" for key in asked if found[key] != asked[key]]
     if different:
         raise DataError(f"{path}: is for another run: {', '.join(different)}; wait for this run's grant job")
+    if records != {"dataset": release.dataset, "partition": release.partition}:
+        raise DataError(
+            f"{path}: was charged for other records than the release beside it holds; run the client's grant job again"
+        )
     return grant
 
 

@@ -12,9 +12,9 @@ from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping, 
 from flwr.supercore.differential_privacy import get_norm
 from flwr.supercore.privacy_accounting.rdp_accountant import RdpAccountant
 
+from contract import gaussian
 from federation.errors import FederationError
 from federation.settings import Settings
-from p3vc import gaussian
 
 # Rényi orders of Flower's accountant: its own end at 1024, too coarse for an epsilon under 0.01.
 _ORDERS = tuple(1 + 2 ** (k / 4) for k in range(-40, 200))

@@ -13,12 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from contract.files import HISTORY, MODEL, SUMMARY
 from federation.errors import FederationError
 from p3vc.chain import sync_folder
 
-HISTORY = "history.jsonl"
-MODEL = "model.npz"
-SUMMARY = "summary.json"
 PROVENANCE = "provenance"
 
 

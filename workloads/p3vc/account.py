@@ -7,19 +7,12 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from p3vc.accountant import INFINITE, Charge, delta_spent, spent
+from contract.composition import Charge, Composition, delta_spent, spent
+from contract.decimals import INFINITE, UNBOUNDED, plain
 from p3vc.chain import Chain
 from p3vc.errors import BadInputError
 from p3vc.invariants import Invariants
 from p3vc.places import Known
-
-UNBOUNDED = "unbounded"
-
-
-def plain(value: Decimal) -> str:
-    """Write a decimal without exponent or trailing zeros."""
-    return format(value.normalize(), "f") if value.is_finite() else UNBOUNDED
-
 
 REPLACE_ONE = "one record is replaced"  # the one relation that every claim here is about (sensitivity.py)
 
@@ -36,7 +29,7 @@ class Terms:
     """
 
     budget: Decimal
-    composition: str
+    composition: Composition
     delta: Decimal | None
     on_violation: str
     neighbourhood: int | None = None
@@ -77,11 +70,21 @@ class Decision:
 
 @dataclass
 class Claim:
-    """Where a claim stands: ``reserved``, ``committed`` or ``complete``."""
+    """Where a claim stands: ``reserved``, ``committed`` or ``complete``.
+
+    Attributes:
+        parameters: everything that it stands for.
+        disjoint: the assertion under which a part is charged in parallel, in the data owner's words.
+        settled: number of lines that the ledger had once its charge was for good; None while it is reserved.
+        commitment: SHA-256 of the seed of its noise.
+        manifest: digest of what it released.
+    """
 
     parameters: dict[str, Any]
     charge: Charge
+    disjoint: str | None = None
     status: str = "reserved"
+    settled: int | None = None
     commitment: str | None = None
     manifest: str | None = None
 
@@ -154,8 +157,8 @@ class Account:
         """Return the delta of the Gaussian charges after further ones."""
         return delta_spent([*self.charges, *charges])
 
-    def apply(self, entry: dict[str, Any]) -> None:
-        """Replay one entry."""
+    def apply(self, line: int, entry: dict[str, Any]) -> None:
+        """Replay one entry, the ``line``-th of its chain, counted from 1."""
         kind, name = entry["type"], entry.get("claim", "")
         if kind == "register":
             self._register(entry)
@@ -164,12 +167,14 @@ class Account:
         elif kind == "reserve":
             epsilon = INFINITE if entry["epsilon"] == UNBOUNDED else Decimal(entry["epsilon"])
             family = entry["parallel"] or {"family": None, "part": None}
-            charge = Charge(epsilon, family["family"], family["part"])
+            charge = Charge(epsilon, family=family["family"], part=family["part"])
             if "rho" in entry:  # Gaussian noise; entries of releases have neither
-                charge = replace(charge, delta=Decimal(entry["delta"]), rho=Decimal(entry["rho"]))
-            self.claims[name] = Claim(entry["parameters"], charge)
+                delta, rho = Decimal(entry["delta"]), Decimal(entry["rho"])
+                charge = replace(charge, delta=delta, rho=rho, run=entry["parameters"]["grant"])
+            self.claims[name] = Claim(entry["parameters"], charge, entry.get("disjoint"))
         elif kind == "commit":
             self.claims[name].status, self.claims[name].commitment = "committed", entry.get("seed_sha256")
+            self.claims[name].settled = line
         elif kind == "complete":
             self.claims[name].status, self.claims[name].manifest = "complete", entry["manifest"]
         elif kind == "neighbourhood":
@@ -208,4 +213,4 @@ class Account:
         """Write an entry durably, then replay it."""
         timed = {**entry, "time": datetime.now(UTC).isoformat(timespec="seconds")}
         self.chain.append(timed)
-        self.apply(timed)
+        self.apply(len(self.chain.entries), timed)

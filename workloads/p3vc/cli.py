@@ -119,7 +119,8 @@ def _places(args: argparse.Namespace) -> None:
 
 
 def _register(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    from p3vc.account import Terms, plain  # noqa: PLC0415
+    from contract.decimals import plain  # noqa: PLC0415
+    from p3vc.account import Terms  # noqa: PLC0415
     from p3vc.register import Declared, register  # noqa: PLC0415
     from p3vc.terms import ended  # noqa: PLC0415
 
@@ -150,8 +151,7 @@ def _partition(args: argparse.Namespace) -> Partition | None:
                 raise BadInputError(f"--{option}: is about parts of a dataset, so it needs --partition I/N; name one")
         return None
     index, count = args.partition
-    alpha = 0.5 if args.alpha is None else args.alpha
-    return Partition(index, count, args.partitioner or "iid", alpha, args.seed or 0)
+    return Partition.of(index, count, args.partitioner or "iid", args.alpha, args.seed)
 
 
 def _request(args: argparse.Namespace) -> Request:
@@ -175,6 +175,7 @@ def _request(args: argparse.Namespace) -> Request:
         partition=_partition(args),
         disjoint=args.disjoint,
         accept_no_claim=args.accept_no_claim,
+        formerly=args.formerly,
     )
 
 
@@ -217,7 +218,7 @@ def _grant(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
 def _verify(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
     from p3vc.output import verify  # noqa: PLC0415
 
-    manifest, digest = verify(args.release, args.claim)
+    manifest, digest = verify(args.release, args.claim, formerly=args.formerly)
     shape = "x".join(str(n) for n in manifest["arrays"]["images"]["shape"])
     return {
         "manifest": f"sha256:{digest}",
@@ -240,7 +241,7 @@ def _estimate(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
 
 
 def _cancel(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    from p3vc.account import plain  # noqa: PLC0415
+    from contract.decimals import plain  # noqa: PLC0415
     from p3vc.ledger import Ledger  # noqa: PLC0415
 
     account = Ledger(args.ledger).cancel(args.claim)
@@ -253,7 +254,7 @@ def _cancel(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
 
 
 def _owner(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
-    from p3vc.account import plain  # noqa: PLC0415
+    from contract.decimals import plain  # noqa: PLC0415
     from p3vc.ledger import Ledger  # noqa: PLC0415
     from p3vc.terms import ended  # noqa: PLC0415
 
@@ -322,6 +323,12 @@ def _request_options(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _formerly_option(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--formerly", type=arguments.claim, metavar="CLAIM", help="the id that an earlier version gave this very claim"
+    )
+
+
 def _partition_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--partition", type=arguments.part, metavar="I/N", help="part I (from 0) of N")
     command.add_argument("--partitioner", choices=("iid", "dirichlet"), help="iid by default")
@@ -341,6 +348,7 @@ def _inspecting(add: Callable[..., argparse.ArgumentParser], commands: Any) -> N
     verify = add("verify", _verify, "check that a folder holds a complete release")
     verify.add_argument("--release", type=Path, required=True)
     verify.add_argument("--claim", type=arguments.claim, help="the claim it must be of")
+    _formerly_option(verify)
 
     ledger = add("ledger", _ledger, "show what was spent")
     ledger.add_argument("--ledger", type=Path, required=True)
@@ -350,7 +358,7 @@ def _inspecting(add: Callable[..., argparse.ArgumentParser], commands: Any) -> N
     _source_options(estimate)
     estimate.add_argument("--ledger", type=Path, required=True)
     _request_options(estimate)
-    estimate.set_defaults(claim="estimate")
+    estimate.set_defaults(claim="estimate", formerly=None)
 
     cancel = add("cancel", _cancel, "give back a claim that was reserved and never committed")
     cancel.add_argument("--ledger", type=Path, required=True)
@@ -444,6 +452,7 @@ def _parser() -> argparse.ArgumentParser:
         help="folder of the noise's seed until the release is whole, where nothing but the raw data is kept or backed "
         "up; LEDGER.seeds when absent",
     )
+    _formerly_option(release)
     _request_options(release)
     release.add_argument("--termination-log", type=Path)
 

@@ -31,8 +31,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from p3vc.account import Account, Terms, plain
-from p3vc.accountant import INFINITE, Charge
+from contract.composition import Charge
+from contract.decimals import INFINITE, plain
+from contract.files import MANIFEST, TRAINING
+from p3vc.account import Account, Terms
 from p3vc.chain import Chain, locked, replace
 from p3vc.errors import BadInputError, RefusedError
 from p3vc.invariants import Invariants
@@ -103,8 +105,8 @@ class Ledger:
             if not re.fullmatch("[0-9a-f]{64}", path.stem):
                 raise BadInputError(f"{path}: is no account's file: move it out of the ledger's folder")
             account = Account(Chain(path))
-            for entry in account.chain.entries:
-                account.apply(entry)
+            for line, entry in enumerate(account.chain.entries, 1):
+                account.apply(line, entry)
             if not account.dataset:  # a registration torn by a crash leaves an empty file
                 continue
             if account.dataset != _PREFIX + path.stem:
@@ -244,31 +246,46 @@ class Ledger:
         with self._locked():
             self.accounts()[dataset].append({"type": "seen", **self._sight(fingerprint)})
 
-    def quote(self, account: Account) -> dict[str, Any]:
-        """Return how many lines an account has, and their head in a form that tells of the data only by the key."""
-        return {"seq": len(account.chain.entries), "head": _PREFIX + self._keyed("head", account.chain.head)}
+    def quote(self, account: Account, claim: str) -> dict[str, Any]:
+        """Return how many lines an account had once a claim was charged for good, and the head they lead to.
 
-    def compare(self, manifest: Path) -> None:
-        """Compare an account with what the manifest of an earlier release, if there is one, quotes of it.
+        The head is keyed: by the key alone it tells of the data. The quote of a claim is always the same.
+        """
+        settled = account.claims[claim].settled
+        if settled is None:
+            raise ValueError(f"claim {claim} is not charged for good yet")
+        return {"seq": settled, "head": _PREFIX + self._keyed("head", account.chain.heads[settled])}
+
+    def compare(self, out: Path) -> None:
+        """Compare an account with what an earlier release or grant at ``out``, if there is one, quotes of it.
 
         Raises:
-            BadInputError: the account has forgotten that release.
+            BadInputError: the account has forgotten one.
         """
+        for name in (MANIFEST, TRAINING):
+            self._compare(out / name)
+
+    def _compare(self, manifest: Path) -> None:
         try:
             held = json.loads(manifest.read_bytes())
             dataset, seq, head = str(held["dataset"]), held["ledger"]["seq"], held["ledger"]["head"]
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            return  # nothing there that was ever released
+            return  # nothing there that was ever charged
         account = self.accounts().get(dataset)
         if account is None:
             return
         known = next((known for number, known in enumerate(account.chain.heads) if number == seq), None)
         if known is None or head not in (known, _PREFIX + self._keyed("head", known)):  # plain: an older manifest's
             raise BadInputError(
-                f"{account.chain.path}: has forgotten the release of {manifest}, made when it had {seq} lines: it was "
+                f"{account.chain.path}: has forgotten what {manifest} was charged, when it had {seq} lines: it was "
                 "restored from an older backup, which forgets what was spent since, or lines were replaced. Restore "
                 "the newest one; nothing was charged or read"
             )
+
+    def known(self, claim: str, formerly: str | None) -> str:
+        """Return the id under which the ledger has a claim: its own, unless only the former one is known."""
+        names = {name for account in self.accounts().values() for name in account.claims}
+        return formerly if formerly in names and claim not in names else claim
 
     @contextmanager
     def exclusively(self, claim: str) -> Iterator[None]:
@@ -331,12 +348,13 @@ class Ledger:
         if terms.composition == "basic" and charge.delta:
             _afford_delta(account, claim, charge)
 
-    def settle(self, dataset: str, claim: str) -> None:
+    def settle(self, dataset: str, claim: str) -> Account:
         """Charge a claim that has no noise of its own, and so no seed, for good; repeating it changes nothing."""
         with self._locked():
             account = self.accounts()[dataset]
             if account.claims[claim].status == "reserved":
                 account.append({"type": "commit", "claim": claim})
+            return account
 
     def commit(self, dataset: str, claim: str) -> tuple[Account, bytes]:
         """Return the account and the claim's seed, which is committed by then and stays the same until completion.

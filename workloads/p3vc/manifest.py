@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from contract.decimals import plain
 from p3vc import mechanisms
-from p3vc.account import Account, plain
+from p3vc.account import Account
 from p3vc.expected import expected_error
 from p3vc.invariants import Violations
 from p3vc.keystream import NAME as KEYSTREAM

@@ -27,13 +27,13 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from contract.files import MANIFEST
 from p3vc.chain import create, replace, sync_folder
 from p3vc.dataset import batch_records
 from p3vc.errors import BadInputError
 from p3vc.formats import Shape, read_header
 from p3vc.pipeline import Crew
 
-MANIFEST = "manifest.json"
 _HEADER = 128
 _MODE = 0o640
 _READ_BYTES = 1 << 18
@@ -243,13 +243,16 @@ def _lock(folder: Path) -> int:
     return descriptor
 
 
-def verify(folder: Path, claim: str | None = None, workers: int | None = None) -> tuple[dict[str, Any], str]:
+def verify(
+    folder: Path, claim: str | None = None, workers: int | None = None, *, formerly: str | None = None
+) -> tuple[dict[str, Any], str]:
     """Return the manifest of a complete release and its digest.
 
     Args:
         folder: the private copy.
         claim: the claim it must be of; None for any.
         workers: processes that digest the arrays; all cores given to this process when None.
+        formerly: another id of that claim.
 
     Raises:
         BadInputError: no release, another claim's, or arrays that are not what the manifest says.
@@ -266,7 +269,7 @@ def verify(folder: Path, claim: str | None = None, workers: int | None = None) -
             raise TypeError
     except (ValueError, KeyError, TypeError, RecursionError):
         raise BadInputError(f"{folder / MANIFEST}: is not a manifest of p3vc") from None
-    if claim is not None and held != claim:
+    if claim is not None and held not in (claim, formerly):
         raise BadInputError(f"--release {folder}: holds the release of claim {held}, not of {claim}")
     for name, wanted in named.items():
         path = folder / f"{name}.npy"

@@ -14,24 +14,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from contract import partition
 from p3vc.keystream import Keystream
-
-PARTITIONERS = ("iid", "dirichlet")
 
 
 @dataclass(frozen=True)
-class Partition:
-    """Part ``index`` of ``count``: uniform (``iid``), or with Dirichlet(alpha) proportions per label.
+class Partition(partition.Partition):
+    """A part of a dataset, and the records in it.
 
-    The label-skew partition of Hsu, Qi, Brown 2019, as the paper's "LDA" split: a proportion vector over the parts
-    is drawn for every label, then each record draws its part.
+    A Dirichlet partition is the label skew of Hsu, Qi, Brown 2019, the paper's "LDA" split: a proportion vector over
+    the parts is drawn for every label, then each record draws its part.
     """
-
-    index: int
-    count: int
-    partitioner: str
-    alpha: float
-    seed: int
 
     @property
     def key(self) -> bytes:
@@ -40,15 +33,15 @@ class Partition:
 
     def proportions(self, classes: int) -> NDArray[np.float64]:
         """Return the cumulative proportions of the parts, classes x count."""
-        if self.partitioner == "iid":
+        if self.alpha is None:
             shares = np.full((classes, self.count), 1 / self.count)
         else:
-            shares = np.stack([self._shares(label) for label in range(classes)])
+            shares = np.stack([self._shares(label, self.alpha) for label in range(classes)])
         return np.cumsum(shares, axis=1)
 
-    def _shares(self, label: int) -> NDArray[np.float64]:
+    def _shares(self, label: int, alpha: float) -> NDArray[np.float64]:
         seed = Keystream(self.key, "proportions", label).word()
-        return np.random.Generator(np.random.PCG64(seed)).dirichlet(np.full(self.count, self.alpha))
+        return np.random.Generator(np.random.PCG64(seed)).dirichlet(np.full(self.count, alpha))
 
     def family(self, classes: int) -> str:
         """Name the split that this is a part of: parts of one family share no record.
@@ -72,7 +65,7 @@ class Partition:
             "index": self.index,
             "count": self.count,
             "partitioner": self.partitioner,
-            "alpha": repr(self.alpha) if self.partitioner == "dirichlet" else None,
+            "alpha": None if self.alpha is None else repr(self.alpha),
             "seed": self.seed,
             "family": self.family(classes),
         }

@@ -10,7 +10,7 @@ appears; nor is its noise ever used again.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -64,8 +64,9 @@ def release(
         request.mechanism, request.epsilon, request.block, request.neighbourhood, account.invariants.domain
     )
     compatible(request, source, account)
+    request = replace(request, claim=book.known(request.claim, request.formerly))
     with book.exclusively(request.claim):
-        book.compare(out / output.MANIFEST)
+        book.compare(out)
         known = book.accounts()[account.dataset].claims.get(request.claim)
         if known is None:
             _try(out, source.shape)
@@ -243,6 +244,6 @@ def _write(
                     "Touch the data's files so that they are recognised anew, and ask under a new claim id"
                 )
             manifest = manifests.manifest(
-                request, mechanism, account, violations, target.labels.count, quote=book.quote(account)
+                request, mechanism, account, violations, target.labels.count, quote=book.quote(account, request.claim)
             )
             return manifest, target.publish(manifest)

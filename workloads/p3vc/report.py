@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from contract.decimals import plain
 from p3vc import mechanisms
-from p3vc.account import Account, plain
-from p3vc.accountant import tightest
+from p3vc.account import Account
 from p3vc.expected import expected_error
 from p3vc.ledger import Ledger
 from p3vc.register import recognise
 from p3vc.release import compatible
 from p3vc.request import Request
+from p3vc.tightest import tightest
 
 
 def ledger_report(folder: Path, dataset: str | None) -> dict[str, Any]:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from p3vc.account import Account, plain
-from p3vc.accountant import INFINITE, Charge
+from contract.composition import Charge
+from contract.decimals import INFINITE, plain
+from p3vc.account import Account
 from p3vc.partition import Partition
 
 ALGORITHM = 1  # raised when the same seed would give other bytes, so that no claim is finished by another algorithm
@@ -15,17 +16,28 @@ ALGORITHM = 1  # raised when the same seed would give other bytes, so that no cl
 
 @dataclass(frozen=True)
 class Request:
-    """What a claim asks for."""
+    """What a claim asks for.
+
+    Attributes:
+        claim: id in the ledger.
+        epsilon: of the images.
+        block: pixelisation block side, pixels.
+        neighbourhood: pixels in which neighbouring images may differ.
+        label_epsilon: of the labels; None where they are public.
+        disjoint: assertion that no person has records in two parts.
+        formerly: the id that an earlier version gave this very claim; a ledger that has it goes on with it.
+    """
 
     claim: str
     mechanism: str
     epsilon: Decimal
     block: int
     neighbourhood: int
-    label_epsilon: Decimal | None = None  # None: labels are public
+    label_epsilon: Decimal | None = None
     partition: Partition | None = None
     disjoint: str | None = None
     accept_no_claim: bool = False
+    formerly: str | None = None
 
     @property
     def total(self) -> Decimal:
@@ -48,11 +60,6 @@ class Request:
 
     def charge(self, account: Account) -> Charge:
         """Return what the ledger is charged: in parallel only under the recorded assertion."""
-        return Charge(self.total, *parallel(self.partition, self.disjoint, account))
-
-
-def parallel(partition: Partition | None, disjoint: str | None, account: Account) -> tuple[str | None, int | None]:
-    """Return the family and part that a claim is charged in: none but under the assertion, which is then recorded."""
-    if partition is None or disjoint is None:
-        return None, None
-    return partition.family(account.invariants.classes), partition.index
+        if self.partition is None or self.disjoint is None:
+            return Charge(self.total)
+        return Charge(self.total, family=self.partition.family(account.invariants.classes), part=self.partition.index)

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from decimal import Decimal
 from pathlib import Path
 
-from p3vc.account import Account, Terms, plain
-from p3vc.accountant import INFINITE
+from contract.decimals import INFINITE, plain
+from p3vc.account import Account, Terms
 from p3vc.errors import BadInputError, RefusedError
 from p3vc.invariants import Invariants
 from p3vc.places import reaches

@@ -14,7 +14,8 @@ from testbed.rules.config import PolicyConfig, dump, parse, read, with_spent
 
 epsilons = st.decimals("0.001", "10", places=3).map(str)
 claims = st.dictionaries(st.sampled_from(["c1", "c2", "c3"]), epsilons, max_size=3)
-datasets = st.dictionaries(st.sampled_from(["digits", "cifar10"]), claims, max_size=2)
+books = st.dictionaries(st.sampled_from(["e1:/ledger", "e2:/ledger"]), claims, max_size=2)
+datasets = st.dictionaries(st.sampled_from(["digits", "cifar10"]), books, max_size=2)
 settings = st.fixed_dictionaries(
     {},
     optional={
@@ -38,7 +39,7 @@ def test_the_defaults_need_no_file() -> None:
 
 @given(datasets, datasets)
 def test_no_claim_is_lost_and_the_ledgers_word_counts(
-    named: dict[str, dict[str, str]], ledgers: dict[str, dict[str, str]]
+    named: dict[str, dict[str, dict[str, str]]], ledgers: dict[str, dict[str, dict[str, str]]]
 ) -> None:
     found = with_spent(
         parse({"privacy-budget": {"budget": "0.5", "spent": named}}), {"privacy-budget": {"spent": ledgers}}
@@ -46,8 +47,11 @@ def test_no_claim_is_lost_and_the_ledgers_word_counts(
     assert found.budget == Decimal("0.5")
     assert set(found.spent) == set(named) | set(ledgers)
     for dataset, held in found.spent.items():
-        expected = {**named.get(dataset, {}), **ledgers.get(dataset, {})}
-        assert held == {claim: Decimal(epsilon) for claim, epsilon in expected.items()}
+        before, after = named.get(dataset, {}), ledgers.get(dataset, {})
+        assert set(held) == set(before) | set(after)
+        for ledger, charged in held.items():
+            expected = {**before.get(ledger, {}), **after.get(ledger, {})}
+            assert charged == {claim: Decimal(epsilon) for claim, epsilon in expected.items()}
 
 
 @pytest.mark.parametrize(
@@ -82,4 +86,4 @@ def test_json_and_yaml_configure_alike(tmp_path: Path) -> None:
 
 def test_what_a_ledger_cannot_hold_is_refused() -> None:
     with pytest.raises(SpecError, match="spent"):
-        with_spent(PolicyConfig(), {"privacy-budget": {"spent": {"digits": {"c1": "-1"}}}})
+        with_spent(PolicyConfig(), {"privacy-budget": {"spent": {"digits": {"e1:/ledger": {"c1": "-1"}}}}})

@@ -114,12 +114,24 @@ def test_a_neighbourhood_is_a_number_of_pixels(value: str) -> None:
 def test_what_the_ledger_holds_counts_and_the_same_claim_counts_once() -> None:
     manifests = worlds.bodies()
     claim = argv(manifests)[argv(manifests).index("--claim") + 1]
-    assert not found(manifests, {"spent": {"digits": {claim: "0.7"}}})
-    (violation,) = found(manifests, {"spent": {"digits": {"old": "0.1"}}})
+    ledger = "e1:/var/lib/kubeflower/lab/e1/raw/ledger"
+    assert not found(manifests, {"spent": {"digits": {ledger: {claim: "0.7"}}}})
+    (violation,) = found(manifests, {"spent": {"digits": {ledger: {"old": "0.1"}}}})
     assert "0.8 of 0.7" in violation.message
-    assert any("old (ledger)" in line for line in violation.witness)
+    assert any(f"old (ledger {ledger})" in line for line in violation.witness)
     part = {"epsilon": "0.7", "part": "dirichlet of 4, alpha 1.0, seed 7:3"}
-    assert not found(manifests, {"spent": {"digits": {"left-client": part}}}), "another part of the same partition"
+    left = {"e9:/elsewhere/ledger": {"left-client": part}}
+    assert not found(manifests, {"spent": {"digits": left}}), "another part of the same partition"
+
+
+def test_a_client_that_moves_is_charged_again_and_the_plan_says_so() -> None:
+    """The new node's ledger knows nothing of the claim, and releases with fresh noise."""
+    manifests = worlds.bodies()
+    claim = argv(manifests)[argv(manifests).index("--claim") + 1]
+    part = {"epsilon": "0.7", "part": "dirichlet of 4, alpha 1.0, seed 7:0"}
+    (violation,) = found(manifests, {"spent": {"digits": {"e2:/var/lib/kubeflower/lab/e1/raw/ledger": {claim: part}}}})
+    assert "1.4 of 0.7" in violation.message
+    assert any(f"claim {claim} (ledger e2:/var/lib/" in line for line in violation.witness)
 
 
 def test_a_second_release_of_one_part_counts_again() -> None:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from testbed.budget import Loss, compose
+from contract.composition import Charge, spent
+from contract.decimals import plain
 from testbed.report import findings, markdown, structured, text
 from testbed.rules.config import parse
 from testbed.rules.context import Context
@@ -24,6 +25,7 @@ DP = {
     "privacy__delta": "1e-6",
 }
 CAPS = {"delta": "1e-6"}
+LEDGER = "e1:/var/lib/kubeflower/lab/e1/raw/ledger"
 
 
 def bodies(**changes: Any) -> list[Body]:
@@ -88,10 +90,13 @@ def test_over_budget_it_is_refused_line_by_line() -> None:
 
 def test_without_disjointness_every_clients_training_counts() -> None:
     (over, delta) = found(together(bodies()))
-    assert over.message == "dataset digits would spend epsilon 2.1 of 0.7"
+    runs = [Charge.of_run("r", Decimal("0.3"), Decimal("1e-6"))] * 3
+    shared = plain(spent([*runs, *[Charge(Decimal("0.4"))] * 3], "basic", None))
+    assert float(shared) > 2.1  # one noise covers what three clients hold of a record
+    assert over.message == f"dataset digits would spend epsilon {shared} of 0.7"
     assert delta.message == "dataset digits would spend delta 0.000003 of 0.000001"
     assert sum("training" in line for line in delta.witness) == 3
-    assert not found(together(bodies()), budget="2.1", delta="3e-6")
+    assert not found(together(bodies()), budget=shared, delta="3e-6")
 
 
 @pytest.mark.parametrize(("allowed", "says"), [(None, "0.000001 of 0"), ("9e-7", "0.000001 of 0.0000009")])
@@ -112,10 +117,11 @@ def test_noise_composes_as_zcdp_without_its_delta() -> None:
     settings = {"composition": "zcdp", "delta": "1e-5"}
     manifests = bodies(privacy__composition="zcdp", privacy__delta="1e-5", privacy__budget="5")
     (account,) = findings.find(Context(worlds.objects(manifests), parse({RULE: {**settings, "budget": "5"}}))).accounts
-    expected = compose([Loss(Decimal("0.4")), Loss(Decimal("0.3"), Decimal("1e-6"))], "zcdp", Decimal("1e-5"))
+    release, grant = Charge(Decimal("0.4")), Charge.of_run("r", Decimal("0.3"), Decimal("1e-6"))
+    expected = spent([release, grant], "zcdp", Decimal("1e-5"))
     assert account.epsilon == expected
     assert account.total.delta == Decimal("1e-5")
-    assert expected > compose([Loss(Decimal("0.4"))], "zcdp", Decimal("1e-5"))
+    assert expected > spent([release], "zcdp", Decimal("1e-5"))
     assert not found(manifests, **settings, budget="5")
     assert any("would spend" in v.message for v in found(manifests, **settings, budget="1"))
 
@@ -124,14 +130,14 @@ def test_what_the_ledger_holds_of_training_counts_once() -> None:
     manifests = bodies()
     words = argv(manifests)
     claim, part = words[words.index("--claim") + 1], "dirichlet of 4, alpha 1.0, seed 7:0"
-    same = {"epsilon": "0.3", "delta": "1e-6", "part": part}
-    assert not found(manifests, spent={"digits": {claim: same}})
-    (over, delta) = found(manifests, spent={"digits": {"e1-training-earlier": same}})
+    same = {"epsilon": "0.3", "delta": "1e-6", "run": claim.rpartition("-")[2], "part": part}
+    assert not found(manifests, spent={"digits": {LEDGER: {claim: same}}})
+    (over, delta) = found(manifests, spent={"digits": {LEDGER: {"e1-training-earlier": {**same, "run": "earlier"}}}})
     assert over.message == "dataset digits would spend epsilon 1 of 0.7"
-    assert any("e1-training-earlier (ledger" in line for line in over.witness)
+    assert any("e1-training-earlier (ledger e1:" in line for line in over.witness)
     assert delta.message == "dataset digits would spend delta 0.000002 of 0.000001"
     dearer = {**same, "delta": "2e-6"}
-    assert any("delta" in v.message for v in found(manifests, spent={"digits": {claim: dearer}}))
+    assert any("delta" in v.message for v in found(manifests, spent={"digits": {LEDGER: {claim: dearer}}}))
 
 
 def test_another_run_spends_again() -> None:
@@ -155,6 +161,47 @@ def test_a_part_by_labels_is_not_disjoint_while_labels_are_private() -> None:
     dependent = [v for v in found(manifests) if "independent of the data" in v.message]
     both = {job(manifests, kind=kind)["metadata"]["name"] for kind in ("p3vc-", "grant-")}
     assert {v.resource for v in dependent} == {f"Job lab-client-e1/{name}" for name in both}
+
+
+def whole(manifests: list[Body], client: str) -> None:
+    """Make the release one of the whole dataset, as its claim and its gate do not tell."""
+    words = argv(manifests, client, "p3vc-")
+    for flag in ("--partition", "--partitioner", "--alpha", "--seed", "--disjoint"):
+        at = words.index(flag)
+        del words[at : at + 2]
+    for key in ("disjoint", "partition"):
+        worlds.notes(job(manifests, client, "p3vc-")).pop(f"kubeflower.io/{key}")
+
+
+def test_a_grant_of_a_part_over_a_whole_release_is_refused_and_charged_for_the_whole() -> None:
+    manifests = bodies()
+    for client in ("e1", "e3", "e4"):
+        whole(manifests, client)
+    messages = [v.message for v in found(manifests)]
+    assert sum("that is of all of it" in m or "beside it is of all of it" in m for m in messages) == 3
+    (over,) = [m for m in messages if "would spend epsilon" in m]
+    assert float(over.split()[5]) > 3 * (0.4 + 0.3)
+
+
+def test_a_grant_without_its_release_is_refused() -> None:
+    manifests = [body for body in bodies() if not body["metadata"]["name"].startswith("p3vc-")]
+    assert any("not among the resources" in v.message for v in found(manifests))
+
+
+def test_one_run_over_two_datasets_adds_its_mu_over_the_testbed() -> None:
+    """A person in both datasets is under one noise: the sum over datasets is more than the sum of the epsilons."""
+    manifests = bodies()
+    for kind in ("p3vc-", "grant-"):
+        note_of(manifests, kind)
+    caps = {"testbedBudget": "1.4", "delta": "1e-6"}
+    (violation,) = [v for v in found(manifests, **caps) if "over 2 datasets" in v.message]
+    shared = spent([Charge.of_run("r", Decimal("0.3"), Decimal("1e-6"))] * 2, "basic", None)
+    assert plain(shared + Decimal("0.8")) in violation.message
+    assert not found(manifests, **{**caps, "testbedBudget": "1.41"})
+
+
+def note_of(manifests: list[Body], kind: str) -> None:
+    worlds.notes(job(manifests, "e3", kind))["kubeflower.io/dataset"] = "faces"
 
 
 def cron(manifests: list[Body]) -> None:

@@ -13,6 +13,7 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
+from contract.files import SUMMARY
 from federation.errors import InputError
 from federation.experiments.figures import COLOURS, WIDTH, save
 from federation.results import read_history, read_summary
@@ -26,12 +27,12 @@ def find_run(results: Path) -> Path:
     Raises:
         InputError: there is none.
     """
-    if (results / "summary.json").is_file():
+    if (results / SUMMARY).is_file():
         return results
-    complete = [p.parent for p in results.glob("run-*/summary.json")]
+    complete = [p.parent for p in results.glob(f"run-*/{SUMMARY}")]
     if not complete:
-        raise InputError(f"--results {results}: holds no complete run (run-*/summary.json)")
-    return max(complete, key=lambda p: (p / "summary.json").stat().st_mtime_ns)
+        raise InputError(f"--results {results}: holds no complete run (run-*/{SUMMARY})")
+    return max(complete, key=lambda p: (p / SUMMARY).stat().st_mtime_ns)
 
 
 def read_steps(path: Path) -> dict[str, float]:

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flwr.cli.build import build_fab_from_disk
-from testbed import contract as c
 
+from contract.files import HISTORY, MANIFEST, MODEL, SUMMARY
 from federation import bundle
 from federation.cli import main
 from federation.control import FINISHED, Control
@@ -45,14 +45,14 @@ def test_a_federation(tmp_path: Path, digits: Callable[[int, int], Parts]) -> No
         assert set(record["clients"]) == {"c0", "c1"}
 
         folder = lab.root / "results" / f"run-{record['run']}"
-        history = [json.loads(line) for line in (folder / c.HISTORY).read_text().splitlines()]
+        history = [json.loads(line) for line in (folder / HISTORY).read_text().splitlines()]
         assert [r["round"] for r in history] == list(range(1, rounds + 1))
-        assert hashlib.sha256((folder / c.MODEL).read_bytes()).hexdigest() == record["model"]
-        with np.load(folder / c.MODEL) as model:
+        assert hashlib.sha256((folder / MODEL).read_bytes()).hexdigest() == record["model"]
+        with np.load(folder / MODEL) as model:
             provenance = json.loads(str(model["provenance"]))
             weights = {name: model[name] for name in model.files if name != "provenance"}
         for client in parts:
-            manifest = (lab.root / client / "private" / c.MANIFEST).read_bytes()
+            manifest = (lab.root / client / "private" / MANIFEST).read_bytes()
             assert provenance["clients"][client]["manifest"] == hashlib.sha256(manifest).hexdigest()
 
         # The network changes nothing: the same messages in one process give the same weights.
@@ -79,7 +79,7 @@ def test_a_federation(tmp_path: Path, digits: Callable[[int, int], Parts]) -> No
         assert not (tmp_path / "foreign").exists()
 
         # A client that is no longer declared loses its key; one whose volume is not released stops the run by name.
-        (lab.root / "c1" / "private" / c.MANIFEST).unlink()
+        (lab.root / "c1" / "private" / MANIFEST).unlink()
         refused = lab.run(CONFIG, ["c1"], "--wait", "120", "--timeout", "200")
         assert refused.returncode == 1, refused.stderr + lab.logs()
         assert "unregistered SuperNode c0: its client is no longer declared" in refused.stderr
@@ -103,15 +103,15 @@ def test_a_federation_under_noise(tmp_path: Path, digits: Callable[[int, int], P
         record = json.loads((lab.root / "termination-log").read_text())
         for client in lab.clients:
             shown = {key: record["clients"][client][key] for key in ("epsilon", "training-epsilon", "training-delta")}
-            assert shown == {"epsilon": "0.7", "training-epsilon": "100", "training-delta": "0.00001"}
+            assert shown == {"epsilon": "100", "training-epsilon": "100", "training-delta": "0.00001"}
         results = lab.root / "results"
         assert (results / "grants" / "0123456789ab").read_text().strip() == record["run"]
-        summary = json.loads((results / f"run-{record['run']}" / c.SUMMARY).read_text())
+        summary = json.loads((results / f"run-{record['run']}" / SUMMARY).read_text())
         granted = json.loads((lab.root / "c0" / "private" / "training.json").read_text())
         assert summary["noise-multiplier"] == granted["noise_multiplier"]
         assert summary["flower-privacy-spent"]["releases"] == 2
         assert 0 < summary["flower-privacy-spent"]["epsilon"] < 100
-        history = (results / f"run-{record['run']}" / c.HISTORY).read_text().splitlines()
+        history = (results / f"run-{record['run']}" / HISTORY).read_text().splitlines()
         spent = [json.loads(line)["flower-privacy-spent"]["epsilon"] for line in history]
         assert 0 < spent[0] < spent[1] == summary["flower-privacy-spent"]["epsilon"]
 

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pytest
 from flwr.app import ArrayRecord
 
+from contract.files import TRAINING
 from federation import grants, training
 from federation.errors import FederationError, InputError
 from federation.experiments.simulation import InProcessGrid, simulate
@@ -28,7 +29,7 @@ GRANT = "0123456789ab"
 PLAIN = Settings(rounds=1, local_epochs=1, batch_size=16, num_clients=2)
 # As much epsilon as the command takes: noise small enough to see what is under it.
 NOISY = PLAIN.model_copy(
-    update={"grant": GRANT, "training_epsilon": "1000", "training_delta": "0.5", "clipping_norm": 20.0}
+    update={"grant": GRANT, "training_epsilon": "900", "training_delta": "0.01", "clipping_norm": 20.0}
 )
 
 
@@ -62,7 +63,7 @@ def silence(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def multiplier(folder: Path) -> float:
-    return float(json.loads((folder / grants.GRANT).read_text())["noise_multiplier"])
+    return float(json.loads((folder / TRAINING).read_text())["noise_multiplier"])
 
 
 def test_the_noise_is_the_granted_one_on_every_weight(folders: dict[str, Path]) -> None:
@@ -100,6 +101,7 @@ def test_one_clients_data_moves_the_mean_by_two_clipping_norms_at_most(
     assert np.linalg.norm(before - start) <= 0.05 * (1 + 1e-3)
     images, labels = digits(2, 60)["c1"]
     write_release(folders["c1"], 255 - images, (labels + 5) % 10)
+    assert charge(folders["c1"], "c1-moved", small) == 0
     moved = float(np.linalg.norm(run(folders, small) - before))
     assert 0.1 * 0.05 / 2 < moved <= 2 * 0.05 / 2 * (1 + 1e-3)
 
@@ -109,6 +111,7 @@ def test_clients_weigh_the_same_under_noise_and_by_records_without(
 ) -> None:
     images, labels = digits(2, 60)["c1"]
     write_release(folders["c1"], images[:10], labels[:10])
+    assert charge(folders["c1"], "c1-few", NOISY) == 0
     silence(monkeypatch)
     weighted, equal = run(folders, PLAIN), run(folders, NOISY)
     assert not np.allclose(weighted, equal, atol=1e-5)
@@ -117,9 +120,9 @@ def test_clients_weigh_the_same_under_noise_and_by_records_without(
 def test_the_cost_is_named_apart_from_the_release(folders: dict[str, Path]) -> None:
     outcome = simulate(folders, NOISY)
     for client, provenance in outcome.clients.items():
-        assert provenance["epsilon"] == "0.7"
-        assert provenance["training-epsilon"] == "1000"
-        assert provenance["training-delta"] == "0.5"
+        assert provenance["epsilon"] == "100"
+        assert provenance["training-epsilon"] == "900"
+        assert provenance["training-delta"] == "0.01"
         assert provenance["training-claim"] == f"{client}-training-{GRANT}"
         assert provenance["noise-multiplier"] == multiplier(folders[client])
     assert "training-epsilon" not in simulate(folders, PLAIN).clients["c0"]
@@ -135,17 +138,19 @@ def test_fedprox_trains_under_noise(folders: dict[str, Path]) -> None:
         (None, r"c0.*was not charged for it"),
         ("not JSON", r"not a grant of P3-VC"),
         ({"grant": "f" * 12}, r"grant ffffffffffff \(the run: 0123456789ab\)"),
-        ({"epsilon": "999"}, r"training-epsilon 999 \(the run: 1000\)"),
-        ({"delta": "0.4"}, r"training-delta 0.4 \(the run: 0.5\)"),
+        ({"epsilon": "999"}, r"training-epsilon 999 \(the run: 900\)"),
+        ({"delta": "0.4"}, r"training-delta 0.4 \(the run: 0.01\)"),
         ({"rounds": 2}, r"rounds 2 \(the run: 1\)"),
         ({"clipping_norm": 1.0}, r"clipping-norm 1.0 \(the run: 20.0\)"),
         ({"claim": None, "epsilon": None}, r"not a grant of P3-VC"),
+        ({"partition": {"index": 0}}, r"charged for other records"),
+        ({"dataset": "hmac-sha256:0"}, r"charged for other records"),
     ],
 )
 def test_a_client_without_this_runs_grant_refuses(
     folders: dict[str, Path], change: dict[str, Any] | str | None, says: str
 ) -> None:
-    path = folders["c0"] / grants.GRANT
+    path = folders["c0"] / TRAINING
     if change is None:
         path.unlink()
     elif isinstance(change, str):
@@ -157,7 +162,7 @@ def test_a_client_without_this_runs_grant_refuses(
 
 
 def test_clients_granted_less_noise_than_is_added_stop_the_run(folders: dict[str, Path]) -> None:
-    path = folders["c1"] / grants.GRANT
+    path = folders["c1"] / TRAINING
     path.write_text(json.dumps({**json.loads(path.read_text()), "noise_multiplier": 0.1}))
     used: list[bool] = []
     with pytest.raises(FederationError, match=r"client c1: its grant is for noise multiplier 0\.1"):

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import log_ndtr, ndtr
 
-from p3vc import gaussian
-from p3vc.accountant import INFINITE, Charge, delta_spent, spent, tightest
+from contract.composition import COMPOSITIONS, Charge, Composition, delta_spent, spent
+from contract.decimals import INFINITE
+from p3vc.tightest import tightest
 
 DELTA = Decimal("1e-5")
 epsilons = st.decimals("0.001", "3", places=3)
@@ -75,7 +76,7 @@ def test_the_published_figures() -> None:
 @given(st.lists(epsilons, min_size=1, max_size=8))
 def test_no_rule_is_below_the_exact_loss(history: list[Decimal]) -> None:
     floor = exact(history)
-    rules = [spent(charges(history), rule, DELTA) for rule in ("basic", "advanced", "zcdp")]
+    rules = [spent(charges(history), rule, DELTA) for rule in COMPOSITIONS]
     assert all(float(figure) >= floor - 1e-9 for figure in rules)
     figure, _ = tightest(charges(history), "zcdp", DELTA)
     assert figure <= min(rules)
@@ -131,9 +132,12 @@ def test_decisions_are_those_of_opendps_privacy_filter(history: list[Decimal], b
         admitted.append(epsilon)
 
 
-def noise(epsilon: Decimal, delta: str = "1e-6", family: str | None = None, part: int | None = None) -> Charge:
-    """A training run's charge."""
-    return Charge(epsilon, family, part, Decimal(delta), gaussian.rho(epsilon, Decimal(delta)))
+_names = map(str, itertools.count())
+
+
+def noise(epsilon: Decimal, delta: str = "1e-6") -> Charge:
+    """The charge of a training run that no other grant is of."""
+    return Charge.of_run(next(_names), epsilon, Decimal(delta))
 
 
 runs = st.lists(epsilons.map(noise), min_size=1, max_size=4)
@@ -147,10 +151,10 @@ def test_basic_adds_epsilons_and_deltas(history: list[Decimal], trained: list[Ch
     assert delta_spent(charges(history)) == 0
 
 
-@given(histories, epsilons, st.sampled_from(["advanced", "zcdp"]))
-def test_noise_counts_by_its_rho(history: list[Decimal], epsilon: Decimal, rule: str) -> None:
+@given(histories, epsilons, st.sampled_from(COMPOSITIONS[1:]))
+def test_noise_counts_by_its_rho(history: list[Decimal], epsilon: Decimal, rule: Composition) -> None:
     """What has the rho of a pure charge costs what that costs, whatever epsilon and delta it was asked at."""
-    same = Charge(epsilon * 7, delta=DELTA, rho=epsilon * epsilon / 2)
+    same = Charge(epsilon * 7, delta=DELTA, rho=epsilon * epsilon / 2, run="r")
     assert spent([*charges(history), same], rule, DELTA) == spent(charges([*history, epsilon]), rule, DELTA)
 
 
@@ -160,7 +164,7 @@ def test_no_rule_is_below_the_exact_loss_under_noise(history: list[Decimal], tra
     mixed = [*charges(history), *trained]
     rho = sum(float(c.rho or 0) for c in trained)
     floor = exact(history, rho)
-    rules = [spent(mixed, rule, DELTA) for rule in ("advanced", "zcdp")]
+    rules = [spent(mixed, rule, DELTA) for rule in COMPOSITIONS[1:]]
     assert delta_spent(mixed) <= DELTA  # so the sum of the epsilons holds there, too
     assert all(float(figure) >= floor - 1e-9 for figure in [*rules, spent(mixed, "basic", None)])
     figure, _ = tightest(mixed, "zcdp", DELTA)
@@ -179,13 +183,13 @@ def test_a_sum_at_another_delta_is_no_figure() -> None:
 parts = st.lists(st.tuples(epsilons, st.sampled_from([None, "a", "b"]), st.integers(0, 2), st.booleans()), max_size=12)
 
 
-@given(parts, st.sampled_from(["basic", "advanced", "zcdp"]))
+@given(parts, st.sampled_from(COMPOSITIONS))
 def test_parallel_composition_costs_each_record_what_touches_it(
-    drawn: list[tuple[Decimal, str | None, int, bool]], rule: str
+    drawn: list[tuple[Decimal, str | None, int, bool]], rule: Composition
 ) -> None:
     """The charge is the loss of the unluckiest record: any choice of one part per family."""
     mixed = [
-        noise(e, "1e-6", family, part if family else None) if noisy else Charge(e, family, part if family else None)
+        replace(noise(e) if noisy else Charge(e), family=family, part=part if family else None)
         for e, family, part, noisy in drawn
     ]
     records = [
@@ -204,14 +208,14 @@ def test_parallel_composition_costs_each_record_what_touches_it(
     assert worst == spent(mixed, "basic", None)
 
 
-@given(histories, epsilons, st.sampled_from(["basic", "advanced", "zcdp"]))
-def test_more_releases_cost_more(history: list[Decimal], epsilon: Decimal, rule: str) -> None:
+@given(histories, epsilons, st.sampled_from(COMPOSITIONS))
+def test_more_releases_cost_more(history: list[Decimal], epsilon: Decimal, rule: Composition) -> None:
     before = spent(charges(history), rule, DELTA)
     assert spent(charges([*history, epsilon]), rule, DELTA) > before
 
 
-@pytest.mark.parametrize("rule", ["basic", "advanced", "zcdp"])
-def test_nothing_costs_nothing_and_no_claim_costs_everything(rule: str) -> None:
+@pytest.mark.parametrize("rule", COMPOSITIONS)
+def test_nothing_costs_nothing_and_no_claim_costs_everything(rule: Composition) -> None:
     assert spent([], rule, DELTA) == 0
     assert spent([Charge(Decimal(1)), Charge(INFINITE)], rule, DELTA) == INFINITE
     assert tightest([Charge(INFINITE)], "zcdp", DELTA) == (INFINITE, "zcdp")
@@ -220,3 +224,67 @@ def test_nothing_costs_nothing_and_no_claim_costs_everything(rule: str) -> None:
 def test_a_rule_that_needs_delta_says_so() -> None:
     with pytest.raises(ValueError, match="needs a delta"):
         spent(charges([Decimal(1)]), "zcdp", None)
+
+
+def grants(run: str, count: int, epsilon: str = "3", delta: str = "1e-5") -> list[Charge]:
+    return [Charge.of_run(run, Decimal(epsilon), Decimal(delta)) for _ in range(count)]
+
+
+@pytest.mark.parametrize(("count", "figure"), [(1, 3.0), (2, 6.47), (5, 19.8)])
+def test_copies_of_a_record_in_one_run_add_their_mu(count: int, figure: float) -> None:
+    """One noise covers all copies: k grants at epsilon 3 cost more than 3k, at the sum of their deltas."""
+    assert float(spent(grants("r", count), "basic", None)) == pytest.approx(figure, rel=2e-3)
+    assert delta_spent(grants("r", count)) == count * DELTA
+
+
+@settings(max_examples=25)
+@given(st.lists(st.tuples(st.sampled_from("rs"), epsilons), max_size=5), histories.map(lambda h: h[:4]))
+def test_no_rule_is_below_the_exact_loss_of_shared_noise(
+    shared: list[tuple[str, Decimal]], history: list[Decimal]
+) -> None:
+    """An oracle of its own: each run is one Gaussian whose shifts add up, beside pure mechanisms."""
+    mixed = [*charges(history), *(Charge.of_run(run, e, Decimal("1e-6")) for run, e in shared)]
+    mus = [sum(math.sqrt(2 * float(c.rho or 0)) for c in mixed if c.run == run) for run in "rs"]
+    floor = exact(history, sum(mu * mu / 2 for mu in mus))
+    rules = [spent(mixed, rule, DELTA) for rule in COMPOSITIONS]
+    assert delta_spent(mixed) <= DELTA  # so basic holds there, too
+    assert all(float(figure) >= floor - 1e-9 for figure in rules)
+    figure, _ = tightest(mixed, "zcdp", DELTA)
+    assert figure <= min(rules)
+    assert floor - 1e-9 <= float(figure) <= floor + 1e-3 * (len(mixed) + 1)
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.tuples(st.sampled_from([None, "a", "b"]), st.integers(0, 2), st.sampled_from("rs")), max_size=7),
+    st.sampled_from(COMPOSITIONS),
+)
+def test_shared_noise_costs_each_record_what_touches_it(
+    drawn: list[tuple[str | None, int, str]], rule: Composition
+) -> None:
+    mixed = [
+        Charge.of_run(run, Decimal(1), Decimal("1e-6"), family=family, part=part if family else None)
+        for family, part, run in drawn
+    ]
+    records = [
+        [replace(c, family=None, part=None) for c in mixed if c.family is None or c.part == {"a": a, "b": b}[c.family]]
+        for a in range(3)
+        for b in range(3)
+    ]
+    assert spent(mixed, rule, DELTA) == max(spent(record, rule, DELTA) for record in records)
+    assert delta_spent(mixed) == max(delta_spent(record) for record in records)
+
+
+def test_too_many_choices_add_up_and_never_cost_less() -> None:
+    """Parts that no other covers, in many families: their product is not tried, their sum is an upper bound."""
+    mixed = [
+        charge
+        for family in map(str, range(13))
+        for charge in (
+            Charge(Decimal(1), family=family, part=0),
+            Charge.of_run("r", Decimal(1), Decimal("1e-6"), family=family, part=1),
+        )
+    ]
+    least = spent([replace(c, family=None) for c in mixed if c.part == 1], "zcdp", DELTA)
+    most = spent([replace(c, family=None) for c in mixed], "zcdp", DELTA)
+    assert least < spent(mixed, "zcdp", DELTA) <= most

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from contract.files import MANIFEST
 from p3vc import output
 from p3vc.errors import BadInputError
 from tests.p3vc.support import Tool
@@ -104,7 +105,7 @@ def test_a_release_with_a_doctored_header_does_not_verify(tool: Tool, header: st
 
 @pytest.mark.parametrize("how", ["deep", "no statement", "a number for a statement", "pairs"])
 def test_a_doctored_manifest_does_not_verify(tool: Tool, how: str) -> None:
-    path = released(tool.folder / "out") / output.MANIFEST
+    path = released(tool.folder / "out") / MANIFEST
     manifest = json.loads(path.read_text())
     if how == "no statement":
         del manifest["statement"]

@@ -3,15 +3,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from contract.partition import Partitioner
 from p3vc.partition import Partition
 from tests.p3vc.support import Tool, save
 
 
 def parts(
-    partitioner: str, labels: np.ndarray, *, count: int = 5, seed: int = 1, alpha: float = 0.5, chunk: int = 0
+    partitioner: Partitioner, labels: np.ndarray, *, count: int = 5, seed: int = 1, alpha: float = 0.5, chunk: int = 0
 ) -> np.ndarray:
     """The part of each record, from every part's own view."""
-    all_parts = [Partition(i, count, partitioner, alpha, seed) for i in range(count)]
+    all_parts = [Partition.of(i, count, partitioner, alpha, seed) for i in range(count)]
     views = np.stack([p.members(chunk, labels, p.proportions(10)) for p in all_parts])
     assert (views.sum(axis=0) == 1).all()  # every record is in exactly one part
     return np.asarray(views.argmax(axis=0))
@@ -36,7 +37,7 @@ def test_dirichlet_parts_are_skewed_by_label() -> None:
 
 
 @pytest.mark.parametrize("partitioner", ["iid", "dirichlet"])
-def test_a_changed_label_moves_its_own_record_at_most(partitioner: str) -> None:
+def test_a_changed_label_moves_its_own_record_at_most(partitioner: Partitioner) -> None:
     changed = LABELS.copy()
     changed[77] = 3
     moved = parts(partitioner, LABELS) != parts(partitioner, changed)
@@ -48,14 +49,14 @@ def test_seeds_and_chunks_differ_and_repeat() -> None:
     assert (parts("iid", LABELS) != parts("iid", LABELS, seed=2)).mean() > 0.5
     assert (parts("iid", LABELS) != parts("iid", LABELS, chunk=1)).mean() > 0.5
     families = {
-        Partition(0, n, kind, a, s).family(10)
+        Partition.of(0, n, kind, a, s).family(10)
         for n in (2, 3)
         for kind in ("iid", "dirichlet")
         for a in (0.5, 1.0)
         for s in (1, 2)
     }
     assert len(families) == 12  # alpha says nothing about an iid split
-    assert Partition(0, 3, "iid", 0.5, 1).family(10) == Partition(2, 3, "iid", 0.5, 1).family(10)
+    assert Partition.of(0, 3, "iid", 0.5, 1).family(10) == Partition.of(2, 3, "iid", 0.5, 1).family(10)
 
 
 def test_pixels_decide_nothing(tool: Tool) -> None:

@@ -81,6 +81,7 @@ def test_a_neighbourhood_is_never_lowered_and_raised_only_where_it_is_true(tool:
 
 def test_a_grant_covers_whole_records(tool: Tool) -> None:
     tool.register("--neighbourhood", "4", "--delta", "1e-5")
+    assert tool.release("a", "0.1", "out", "--block", "4", "--neighbourhood", "64")[0] == 0
     where = ("--data", str(tool.data), "--ledger", str(tool.ledger), "--out", str(tool.folder / "out"))
     what = ("--claim", "t", "--grant", "0123456789ab", "--epsilon", "1", "--delta", "1e-6", "--rounds", "3")
     assert tool.run("grant", *where, *what, "--clipping-norm", "1")[0] == 0

@@ -3,7 +3,7 @@
 Noise on a value that moves by at most mu of its standard deviations, in L2 norm, is (ε, δ)-DP exactly for
 δ >= Φ(mu/2 - ε/mu) - e^ε Φ(-mu/2 - ε/mu): Balle, Wang, "Improving the Gaussian Mechanism for Differential Privacy",
 ICML 2018, Theorem 8; Dong, Roth, Su, "Gaussian Differential Privacy", JRSS-B 2022, Corollary 1. R adaptive uses are
-one with mu √R, and mu²/2 is the rho in zCDP.
+one with mu √R, and mu²/2 is the rho in zCDP (Bun, Steinke 2016, Proposition 1.6).
 
 Floats lose the difference of the two terms where δ is small, so it is taken in 100 digits.
 """
@@ -11,15 +11,20 @@ Floats lose the difference of the two terms where δ is small, so it is taken in
 from __future__ import annotations
 
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
+from functools import lru_cache
 from typing import Any
 
 import mpmath
+
+# A claim's delta: from where no budget tells it from zero to where it promises next to nothing.
+LEAST_DELTA, MOST_DELTA = Decimal("1e-30"), Decimal("0.5")
 
 _SHIFT = 2  # clipping norms that a clipped update moves by at most: from one end of the ball to the other
 _MP = mpmath.MPContext()  # of our own: the precision of mpmath's global one is whatever its users left it at
 _MP.dps = 100
 _HALVINGS = 120
-_DIGITS = 50  # of mu, before the figures below are rounded to fewer
+_DIGITS = 50  # of mu and epsilon, before the figures below are rounded to fewer
+_CACHED = 4096  # a testbed's clients share few prices
 
 
 def delta(mu: Decimal, epsilon: Decimal) -> Decimal:
@@ -27,6 +32,7 @@ def delta(mu: Decimal, epsilon: Decimal) -> Decimal:
     return _decimal(_delta(_number(mu), _number(epsilon)), ROUND_CEILING)
 
 
+@lru_cache(maxsize=_CACHED)
 def rho(epsilon: Decimal, delta: Decimal) -> Decimal:
     """Return the rho, in zCDP, of the least noise that is (ε, δ)-DP; rounded up to 12 digits.
 
@@ -38,6 +44,26 @@ def rho(epsilon: Decimal, delta: Decimal) -> Decimal:
     mu = _decimal(high, ROUND_CEILING)
     up = Context(prec=_DIGITS, rounding=ROUND_CEILING)
     return Context(prec=12, rounding=ROUND_CEILING).divide(up.multiply(mu, mu), 2)
+
+
+@lru_cache(maxsize=_CACHED)
+def epsilon(mu: Decimal, delta: Decimal) -> Decimal:
+    """Return the least ε for which Gaussian noise of ratio ``mu`` is (ε, δ)-DP; rounded up to 12 decimals.
+
+    Args:
+        mu: above 0: what the value moves by, in standard deviations of the noise.
+        delta: in (0, 1).
+    """
+    m, d = _number(mu), _number(delta)
+    low, high = _MP.mpf(0), _MP.mpf(1)
+    if _delta(m, low) <= d:
+        return Decimal(0)
+    while _delta(m, high) > d:
+        high *= 2
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if _delta(m, middle) <= d else (middle, high)
+    return _decimal(high, ROUND_CEILING).quantize(Decimal("1e-12"), rounding=ROUND_CEILING)
 
 
 def noise_multiplier(epsilon: Decimal, delta: Decimal, rounds: int) -> float:
@@ -52,6 +78,7 @@ def noise_multiplier(epsilon: Decimal, delta: Decimal, rounds: int) -> float:
     return float(Context(prec=6, rounding=ROUND_CEILING).divide(shift, _decimal(low, ROUND_FLOOR)))
 
 
+@lru_cache(maxsize=_CACHED)
 def _mu(epsilon: Decimal, delta: Decimal) -> tuple[Any, Any]:
     """Return the largest mu that is (ε, δ)-DP, as a bracket: the curve grows with mu."""
     e, d = _number(epsilon), _number(delta)
