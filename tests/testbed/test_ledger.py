@@ -183,14 +183,14 @@ def test_a_registration_cut_off_by_a_crash_hides_no_account(folder: Path, tmp_pa
 def test_what_an_owner_replaced_is_not_spent_from_the_new_dataset(folder: Path, tmp_path: Path) -> None:
     """A raised budget changes no plan; a closed account counts; one in whose place a new dataset began does not."""
     copy = shutil.copytree(folder, tmp_path / "ledger")
-    before = ledger.spent(ledger.read("digits", folder))
+    before = ledger.spent(ledger.read("digits", folder, PLACE))
     signed = ("--ledger", str(copy), "--who", "A. Owner", "--why", "a new cohort")
     p3vc("owner", "raise", *signed, "--budget", "9")
-    assert ledger.spent(ledger.read("digits", copy)) == before
+    assert ledger.spent(ledger.read("digits", copy, PLACE)) == before
     p3vc("owner", "close", *signed)
-    assert ledger.spent(ledger.read("digits", copy)) == before
+    assert ledger.spent(ledger.read("digits", copy, PLACE)) == before
     p3vc("owner", "begin", *signed)
-    assert ledger.spent(ledger.read("digits", copy)) == {"privacy-budget": {"spent": {}}}
+    assert ledger.spent(ledger.read("digits", copy, PLACE)) == {"privacy-budget": {"spent": {}}}
 
 
 def test_a_ledger_of_nothing_spends_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -81,7 +81,8 @@ def test_a_budget_that_an_owner_raised_changes_no_cap() -> None:
     """Declared or already spent: what a ledger would admit is not what the policy allows."""
     messages = [v.message for v in found(worlds.bodies(privacy__budget=1.4, privacy__release=2))]
     assert any("registers a budget of 1.4; the policy allows 0.7" in m for m in messages)
-    (violation,) = found(worlds.bodies(privacy__release=2), {"spent": {"digits": {"before the raise": "0.7"}}})
+    spent = {"digits": {"e1:/var/lib/kubeflower/lab/e1/raw/ledger": {"before the raise": "0.7"}}}
+    (violation,) = found(worlds.bodies(privacy__release=2), {"spent": spent})
     assert "1.4 of 0.7" in violation.message
 
 
