@@ -26,7 +26,7 @@ def _up(options: argparse.Namespace) -> int:
 def _preview(options: argparse.Namespace) -> int:
     from lab.up import preview  # noqa: PLC0415
 
-    preview(options.stack, options.policy_config)
+    preview(options.paths, options.stack, options.policy_config)
     return 0
 
 

@@ -93,6 +93,21 @@ def _bundled(dataset: str, folders: list[Path]) -> None:
         beside.rename(folder / made.name)
 
 
+def _ledger(paths: Paths, spec: Testbed, client: Client) -> Path:
+    return _client_folder(paths, spec, client) / "raw" / contract.SUBPATH_LEDGER
+
+
+def _place(spec: Testbed, client: Client) -> str:
+    """Where the testbed has a client's ledger, as the policies name it: ``NODE:FOLDER``."""
+    folder = f"{spec.storage.root}/{spec.name}/{client.id}/raw/{contract.SUBPATH_LEDGER}"
+    return f"{naming.host(client.node)}:{folder}"
+
+
+def kept_of(paths: Paths, spec: Testbed) -> bool:
+    """Whether the lab has a ledger of a testbed."""
+    return any(_ledger(paths, spec, client).is_dir() for client in placement.clients(spec))
+
+
 def spent(paths: Paths, spec: Testbed) -> dict[str, Any]:
     """Read the clients' ledgers as the policies' configuration, so that a plan is added to what is spent.
 
@@ -102,11 +117,9 @@ def spent(paths: Paths, spec: Testbed) -> dict[str, Any]:
     found: list[ledger.Ledger] = []
     try:
         for client in placement.clients(spec):
-            below = f"raw/{contract.SUBPATH_LEDGER}"
-            place = f"{naming.host(client.node)}:{spec.storage.root}/{spec.name}/{client.id}/{below}"
-            found += ledger.read(
-                client.dataset or spec.dataset.name, _client_folder(paths, spec, client) / below, place
-            )
+            folder = _ledger(paths, spec, client)
+            if folder.is_dir():  # a client that is new to the lab has none yet
+                found += ledger.read(client.dataset or spec.dataset.name, folder, _place(spec, client))
         return ledger.spent(found)
     except ledger.LedgerError as error:
         raise LabError(f"the privacy ledger cannot be counted: {error}") from None

@@ -92,21 +92,27 @@ def up(paths: Paths, stack: str, policies: Path | None = None, folder: Path | No
     say("the testbed is up")
 
 
-def preview(stack: str, policies: Path | None = None) -> None:
+def preview(paths: Paths, stack: str, policies: Path | None = None) -> None:
     """Preview a stack from nothing under the policy pack; needs no cluster, no lab and no secret.
 
+    What the lab's ledgers hold of the stack is counted, whether the lab runs or not.
+
     Args:
+        paths: the lab's folders.
         stack: its name.
         policies: the policies' configuration; their defaults where None.
 
     Raises:
         LabError: for a configuration that cannot be built, or a refusal.
     """
-    load(stack)
-    settings = config.dump(policy_config(policies))
+    spec, settings = load(stack), policy_config(policies)
+    if disks.kept_of(paths, spec):
+        settings = config.with_spent(settings, disks.spent(paths, spec))
+    else:
+        say(f"ledgers not counted: the lab has no disk of stack {stack}; give what is spent by --policy-config")
     with throw_away(stack, (REPOSITORY / f"Pulumi.{stack}.yaml").read_text()) as engine:
         say(f"previewing stack {stack}")
-        seen = replace(engine, policies=settings).preview()
+        seen = replace(engine, policies=config.dump(settings)).preview()
         _refuse(seen)
     say(f"stack {stack} may be created: {seen.changes['create']} resources; nothing was created now")
 
