@@ -29,7 +29,7 @@ GRANT = "0123456789ab"
 PLAIN = Settings(rounds=1, local_epochs=1, batch_size=16, num_clients=2)
 # As much epsilon as the command takes: noise small enough to see what is under it.
 NOISY = PLAIN.model_copy(
-    update={"grant": GRANT, "training_epsilon": "900", "training_delta": "0.01", "clipping_norm": 20.0}
+    update={"grant": GRANT, "training_epsilon": "900", "training_delta": "0.009", "clipping_norm": 20.0}
 )
 
 
@@ -122,7 +122,7 @@ def test_the_cost_is_named_apart_from_the_release(folders: dict[str, Path]) -> N
     for client, provenance in outcome.clients.items():
         assert provenance["epsilon"] == "100"
         assert provenance["training-epsilon"] == "900"
-        assert provenance["training-delta"] == "0.01"
+        assert provenance["training-delta"] == "0.009"
         assert provenance["training-claim"] == f"{client}-training-{GRANT}"
         assert provenance["noise-multiplier"] == multiplier(folders[client])
     assert "training-epsilon" not in simulate(folders, PLAIN).clients["c0"]
@@ -139,7 +139,7 @@ def test_fedprox_trains_under_noise(folders: dict[str, Path]) -> None:
         ("not JSON", r"not a grant of P3-VC"),
         ({"grant": "f" * 12}, r"grant ffffffffffff \(the run: 0123456789ab\)"),
         ({"epsilon": "999"}, r"training-epsilon 999 \(the run: 900\)"),
-        ({"delta": "0.4"}, r"training-delta 0.4 \(the run: 0.01\)"),
+        ({"delta": "0.4"}, r"training-delta 0.4 \(the run: 0.009\)"),
         ({"rounds": 2}, r"rounds 2 \(the run: 1\)"),
         ({"clipping_norm": 1.0}, r"clipping-norm 1.0 \(the run: 20.0\)"),
         ({"claim": None, "epsilon": None}, r"not a grant of P3-VC"),

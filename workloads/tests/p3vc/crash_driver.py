@@ -207,6 +207,10 @@ def main(work: Path) -> None:
     def registered(folder: Path) -> None:
         assert attempt(folder, register, None) == 0
 
+    def released(folder: Path) -> None:
+        registered(folder)
+        assert attempt(folder, [*release, "--epsilon", "0.3"], None) == 0
+
     def noise(seed: bytes) -> bytes:
         mechanism = build("laplace", Decimal("0.6"), 100, 9, Domain((1, 300, 300)))
         return mechanism.release(images[:11], Keystream(seed, "pixels", 0)).tobytes()  # the first batch
@@ -218,7 +222,7 @@ def main(work: Path) -> None:
         "backup": backed_up(backup, release, noise),
         "register": every_call(work, register, lambda _: None),
         "release": every_call(work, release, registered),
-        "grant": every_call(work, grant, registered),
+        "grant": every_call(work, grant, released),
     }
     print(json.dumps(found))  # noqa: T201
 

@@ -28,6 +28,7 @@ def test_a_ledger_without_a_finite_figure_is_shown(tool: Tool, composition: str)
     tool.register("--composition", composition, "--delta", "2e-5" if composition == "basic" else "1e-5", budget="10")
     for claim in ("a", "b"):
         where = ("--data", str(tool.data), "--out", str(tool.folder / claim), "--ledger", str(tool.ledger))
+        assert tool.release(f"of-{claim}", "0.1", claim)[0] == 0
         assert tool.run("grant", *where, "--claim", claim, *GRANT)[0] == 0
     assert tool.release("c", "0.7", "out", "--mechanism", "paper", "--accept-no-claim")[0] == 0
     code, out, err = tool.run("ledger", "--ledger", str(tool.ledger))
