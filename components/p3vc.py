@@ -121,10 +121,8 @@ def claim_job(
         name,
         metadata=metadata(spec, called, naming.client_namespace(spec.name, client.id), _labels(client), RETRY),
         spec={
-            "backoffLimit": 2,  # for a container that was killed; what the P3-VC itself ended with is final
-            "podFailurePolicy": {
-                "rules": [{"action": "FailJob", "onExitCodes": {"operator": "In", "values": list(c.EXIT_FINAL)}}]
-            },
+            # Pulumi's provider sees a Job fail by its backoff limit alone; by a podFailurePolicy it would wait for TIMEOUT.
+            "backoffLimit": 0,
             "template": _template(spec, client, container, argv, price, more=mounts),
         },
         opts=pulumi.ResourceOptions.merge(opts, own),

@@ -69,8 +69,6 @@ UID = 49999
 PORT_SUPERNODE_RUNTIME = 9094
 PORT_HEALTH = 9095
 
-EXIT_FINAL = (2, 3)  # of p3vc: bad input, refused over budget; the same command would end so again
-
 TERMINATION_LOG = "/dev/termination-log"
 
 

@@ -94,7 +94,7 @@ def test_broken_data_is_named_and_released_nowhere(paths: Paths) -> None:
     assert list(_private(paths).rglob("*.npz")) == [], "part of a release was left"
     (job,) = _kubectl(paths, "get", "jobs", "-n", "lab-client-e3")["items"]
     failed = next(one for one in job["status"]["conditions"] if one["type"] == "Failed")
-    assert (failed["reason"], job["status"]["failed"]) == ("PodFailurePolicy", 1), "bad data was tried again"
+    assert (failed["reason"], job["status"]["failed"]) == ("BackoffLimitExceeded", 1), "bad data was tried again"
     assert "lab-client-e3/supernode" not in _names(paths, "statefulsets"), "a client started without its release"
 
 
