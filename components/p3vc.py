@@ -121,7 +121,7 @@ def claim_job(
         name,
         metadata=metadata(spec, called, naming.client_namespace(spec.name, client.id), _labels(client), RETRY),
         spec={
-            # Pulumi's provider sees a Job fail by its backoff limit alone; by a podFailurePolicy it would wait for TIMEOUT.
+            # Pulumi's provider sees a Job fail by its backoff limit alone; with a podFailurePolicy it waits on.
             "backoffLimit": 0,
             "template": _template(spec, client, container, argv, price, more=mounts),
         },
