@@ -112,18 +112,8 @@ def _client(number: int) -> Iterator[dict[str, Any]]:
     yield _object("apps/v1", "StatefulSet", "supernode", home, {"replicas": 1, "template": template})
     release = [
         *("p3vc", "release", "--data", c.MOUNT_RAW, "--out", c.MOUNT_PRIVATE, "--ledger", c.MOUNT_LEDGER),
-        *(
-            "--seeds",
-            c.MOUNT_SEEDS,
-            "--claim",
-            f"claim-{number}",
-            "--epsilon",
-            "0.7",
-            "--mechanism",
-            "laplace",
-            "--labels",
-            "public",
-        ),
+        *("--seeds", c.MOUNT_SEEDS, "--claim", f"claim-{number}", "--epsilon", "0.7"),
+        *("--mechanism", "laplace", "--labels", "public"),
         *("--partition", f"{number}/100000", "--partitioner", "iid", "--seed", "7", "--disjoint", "one record each"),
     ]
     notes = {
